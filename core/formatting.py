@@ -181,6 +181,9 @@ def limits(asked: dict[str, Any], *, is_share: bool = True) -> list[tuple[str, s
             how = judged.get(str(asked.get("drop_by")), "")
             rows.append(("drop at most", f"{part} of the float model's metric{how}"))
             continue
+        if key == "require" and isinstance(value, list | tuple):
+            rows += [("requires", str(limit)) for limit in value]
+            continue
         if key not in words or not (key in ("target", "runtime") or isinstance(value, int | float)):
             rows.append((key, str(value)))
             continue

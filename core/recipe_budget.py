@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import re
 from math import inf
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from .recipe_table import Table, checked
 from .target import Target, parse_runtime
 
+_REQUIRED = re.compile(r"(.*\S)\s*(<=|>=|≤|≥)\s*(-?[0-9]{1,12}(?:\.[0-9]{1,12})?(?:e-?[0-9]{1,2})?)\s*(%|dB)?")
 _PERCENT = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?%")
+
+
+class Requirement(NamedTuple):
+    """A limit of a figure, by its name; `most`: it may be `limit` at most, otherwise it is at least that."""
+
+    name: str
+    most: bool
+    limit: float
 
 
 class Budget(Table):
@@ -41,6 +50,12 @@ class Budget(Table):
     min_accuracy: float | None = Field(
         None, ge=0, le=1, description="share of correct answers, or another metric that is a share, such as mean IoU"
     )
+    require: tuple[str, ...] = Field(
+        (),
+        description='limits of figures, by their names in a report: `["MAE <= 0.5"]`, `["ROC AUC >= 0.85"]`, '
+        '`["SNR >= 20 dB"]`, `["mean IoU >= 80 %"]`. Of the metric the 95 % interval must be inside (see `drop_by`), '
+        "of a figure beside it the estimate",
+    )
     max_latency_ms: float | None = Field(None, gt=0, description="95th percentile")
     max_bytes: int | None = Field(None, gt=0, description="size of the file on the device")
     max_memory_bytes: int | None = Field(None, gt=0, description="peak of the process")
@@ -61,6 +76,24 @@ class Budget(Table):
             raise ValueError(f"{value} is no loss that can be allowed: give 0 or more")
         return value.strip() if isinstance(value, str) else value
 
+    @field_validator("require", mode="before")
+    @classmethod
+    def _check_require(cls, value: Any) -> Any:
+        limits = [value] if isinstance(value, str) else value
+        if isinstance(limits, list | tuple) and all(isinstance(limit, str) for limit in limits):
+            for limit in limits:
+                if not _REQUIRED.fullmatch(limit.strip()):
+                    raise ValueError(
+                        f'{limit!r} is no limit of a figure: write it as "MAE <= 0.5" or "ROC AUC >= 0.85"'
+                    )
+            return tuple(limit.strip() for limit in limits)
+        return limits
+
+    @model_serializer(mode="wrap")
+    def _without_unset(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A key that came later is left out where it is not set, so that the hashes of older recipes stay."""
+        return {key: value for key, value in dump(self).items() if key != "require" or value}
+
     @model_validator(mode="after")
     def _check_one_drop(self) -> Budget:
         # A run's own recipe has every default in it.
@@ -78,6 +111,20 @@ class Budget(Table):
     @classmethod
     def _check_runtime(cls, runtime: str) -> str:
         return checked((runtime,), parse_runtime, "runtime")[0] if runtime else ""
+
+    @property
+    def requirements(self) -> tuple[Requirement, ...]:
+        """The limits of `require`; of shares in per cent as shares."""
+        found = (match for limit in self.require if (match := _REQUIRED.fullmatch(limit)))
+        return tuple(
+            Requirement(name, sign in ("<=", "≤"), float(value) / (100 if unit == "%" else 1))
+            for name, sign, value, unit in (match.groups() for match in found)
+        )
+
+    @property
+    def says_enough(self) -> bool:
+        """Whether a limit says what metric is enough, so that files that reach it need not answer better."""
+        return self.min_accuracy is not None or bool(self.require)
 
     def allowed_drop(self, reference: float | None = None, *, is_share: bool = True) -> float:
         """Return how much of a metric may be lost, in its unit; infinity: there is no limit.

@@ -28,7 +28,7 @@ from ..core.results import Results
 from ..core.sanitize import shorten
 from ..core.statistics import CONFIDENCE, samples_needed, samples_needed_of_means
 from ..core.target import Target, parse_runtime, same_version
-from ..tasks import metric_of
+from ..tasks import Quality, asked, metric_of
 from ..tasks.bootstrap import FEWEST
 from ..tasks.loss import Loss, allowed_drop, loss_of
 from ..tasks.per_class import recall_drop
@@ -74,7 +74,7 @@ class Limits:
     def violations(self, cell: Cell) -> list[Violation]:
         """Return every limit that a cell which ran violates, or is not shown to keep."""
         budget, m = self.budget, cell.measurement
-        violations = [*_drop(m, budget), *_class_recalls(m, budget), *_accuracy(m, budget)]
+        violations = [*_drop(m, budget), *_class_recalls(m, budget), *_accuracy(m, budget), *_required(m, budget)]
         if m.latency_ms is None:
             limit = ms(budget.max_latency_ms) if budget.max_latency_ms is not None else ""
             unknown = _unknown("latency", limit, "it was not measured, so the file cannot be ranked")
@@ -316,13 +316,47 @@ def _accuracy(m: Measurement, budget: Budget) -> list[Violation]:
     if (metric := metric_of(m)) is None:
         return [_unknown("accuracy", percent(budget.min_accuracy), "it was not measured")]
     if not metric.is_share:
-        words = f"the metric is {metric.phrase}, which is no share: limit its loss with max_drop"
+        words = f"the metric is {metric.phrase}, which is no share: {asked.instead(metric)}"
         return [_unknown("accuracy", percent(budget.min_accuracy), words)]
     if metric.value >= budget.min_accuracy:
         return []
     # Shares of wrong answers, so that missing 99 % by one point counts for more than missing 80 % by one.
     ratio = (1 - metric.value) / max(1 - budget.min_accuracy, 1e-3)
     return [Violation(f"{metric.phrase} is below the {percent(budget.min_accuracy)} asked", ratio)]
+
+
+def _required(m: Measurement, budget: Budget) -> list[Violation]:
+    """The limits of `budget.require`: of the metric by its interval, of a figure beside it by the estimate."""
+    violations = []
+    for name, most, limit in budget.requirements:
+        metric = metric_of(m)
+        is_metric = metric is not None and name.lower() == metric.name.lower()
+        words = metric.words if metric is not None and is_metric else asked.words
+        value = metric.value if metric is not None and is_metric else m.metrics.get(name)
+        bound = words(limit)
+        if value is None or not math.isfinite(value):
+            has = ", ".join(shorten(one, 40) for one in m.metrics) or "none beside the metric"
+            violations.append(_unknown(shorten(name), bound, f"the figures of this file are {has}"))
+        elif value > limit if most else value < limit:
+            side = f"{'above' if most else 'below'} the {bound} asked"
+            violations.append(Violation(f"{shorten(name)} {words(value)} is {side}", asked.excess(value, limit)))
+        elif metric is not None and is_metric and budget.drop_by == "interval":
+            end = metric.high if most else metric.low
+            if end is None or (end > limit if most else end < limit):
+                violations.append(_metric_not_shown(metric, end, bound, most=most))
+    return violations
+
+
+def _metric_not_shown(metric: Quality, end: float | None, bound: str, *, most: bool) -> Violation:
+    """That a metric keeps its limit by the estimate, and not by its interval, which ends at `end`."""
+    ends = f"its 95 % interval ends at {metric.words(end)}" if end is not None else "so few have no interval"
+    asked_for = f"{bound} of {metric.name} at {'most' if most else 'least'}"
+    fact = (
+        f"cannot be shown with {metric.samples:,} samples to have {asked_for}: on these it is {metric.text}, and {ends}"
+    )
+    more = "more samples" if end is not None else f"{FEWEST} samples or more"
+    estimate = 'budget.drop_by = "estimate", which judges by the estimate alone'
+    return Violation(fact, 1.0, f"What would show it: {more}; or {estimate}.", fact)
 
 
 def _size(artifact: Artifact, budget: Budget) -> list[Violation]:

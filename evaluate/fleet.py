@@ -242,7 +242,7 @@ def _smallest_set(
         else:
             missing.append({"device": device, "why": _why_none(here, several)})
     models = {s.cell.artifact.model for of in allowed.values() for s in of.values()}
-    aside = behind(results, models, budget) if budget.min_accuracy is None else {}
+    aside = behind(results, models, budget) if not budget.says_enough else {}
     artifacts = {artifact.id: artifact for artifact in results.artifacts}
 
     def preferred(device: str, among: Sequence[str]) -> str:

@@ -99,7 +99,7 @@ def behind(results: Results, models: Collection[str], budget: Budget) -> dict[st
     top = min(accuracies, key=lambda model: accuracies[model].cost)
     best = accuracies[top]
     allowed = budget.allowed_drop(best.value, is_share=best.is_share)
-    remedy = "set budget.min_accuracy to say what accuracy is enough" if best.is_share else "set budget.max_drop"
+    remedy = f"set budget.{'min_accuracy' if best.is_share else 'require'} to say what {best.name} is enough"
     gaps: dict[str, AccuracyGap] = {}
     for model in models:
         if model not in accuracies:

@@ -15,8 +15,8 @@ a choice of its own.
 
 Several models: a file's drop is against its own float model, and does not say how good that model is. A fast file of a
 model that is less accurate, distinguishably and by more than the allowed drop, is therefore ranked after those of the
-most accurate model. With `budget.min_accuracy`, all files that reach it are ranked by latency. Either way the reason
-names what the most accurate model's best file would cost, or what the faster model's would save.
+most accurate model. With `budget.min_accuracy` or `require`, all files that reach it are ranked by latency. Either way
+the reason names what the most accurate model's best file would cost, or what the faster model's would save.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def _row(cell: Cell, why: str) -> dict[str, Any]:
 
 def _set_aside(results: Results, fitting: Sequence[Cell], budget: Budget) -> dict[str, AccuracyGap]:
     """Return the models whose files are ranked after the others', and by how much they are behind."""
-    return {} if budget.min_accuracy is not None else behind(results, {c.artifact.model for c in fitting}, budget)
+    return {} if budget.says_enough else behind(results, {c.artifact.model for c in fitting}, budget)
 
 
 def _beside_models(
@@ -257,7 +257,7 @@ def _why_winner(
         parts.append(
             f"{_name(better, several)} is more accurate ({best_metric.text}) at "
             f"{times(race.ratio(winner, better).ratio)} the latency; "
-            f"set budget.{'min_accuracy' if own.is_share else 'max_drop'} if that matters more."
+            f"set budget.{'min_accuracy' if own.is_share else 'require'} if that matters more."
         )
     return " ".join(parts)
 

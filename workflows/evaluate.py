@@ -38,6 +38,7 @@ from ..evaluate.measure import measure
 from ..evaluate.scores import keep as keep_scores
 from ..evaluate.timing import follow_base
 from ..report import write as write_report
+from ..tasks.asked import check_asked
 from ..tasks.detection import Detection
 from .anchors import Anchors, AnchorsLike, anchors_of
 from .arguments import (
@@ -271,6 +272,8 @@ def evaluate_files(
             )
             for (spec, order), group in groups.items()
         ]
+        for _, data in ready:
+            check_asked(budget, data.task)
         limits = _enforced(budget, float_references(artifacts, settings.targets))
         for group, data in ready:
             listener.begin("measure")

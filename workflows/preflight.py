@@ -17,6 +17,7 @@ from ..core.recipe import ModelSpec, Recipe
 from ..core.target import Target
 from ..core.variant import TRAININGS, Variant
 from ..devices import locate, missing_runtime
+from ..tasks.asked import check_asked
 from ..tflite.objects import WRITER
 from ..train.backbones import check_backbone
 from ..train.callbacks import check_callbacks
@@ -42,6 +43,11 @@ def preflight(recipe: Recipe, out: Path) -> dict[str, Any]:
             check(recipe.train)
         except EdgeproofError as error:
             problems.append(error)
+    try:
+        if recipe.task:  # otherwise the prepared data say it
+            check_asked(recipe.budget, recipe.task)
+    except EdgeproofError as error:
+        problems.append(error)
     try:
         check_callbacks(recipe.train, recipe.folder)
     except EdgeproofError as error:

@@ -14,6 +14,7 @@ from ..core.sanitize import shorten
 from ..core.store import Store
 from ..data import fingerprint, kind_of
 from ..data.label_targets import TASKS
+from ..tasks.asked import check_asked
 from ..tasks.classification import Classification
 from ..train.backbones import SENSOR_NETWORKS, SOUNDS
 from ..train.sound.rates import known_rate
@@ -112,10 +113,12 @@ def prepared_for_training(
     """
     if kind != "tensor" and not _pictures_in_arrays(recipe):
         input_spec = InputSpec("text") if kind == "text" else InputSpec("image", spec.image_size, spec.resize)
-        return prepared(
+        data = prepared(
             recipe.data, input_spec, seed=recipe.seed, folder=recipe.folder, store=store, listener=listener, tf=tf,
             fingerprint=known, helpers=helpers,
         )  # fmt: skip
+        check_asked(recipe.budget, data.task)
+        return data
     pictures = None if kind == "tensor" else Pictures(spec.image_size, spec.resize)
     sounds = _sounds(recipe, spec, listener) if _waveforms(recipe) else None
     forms = {"pictures": pictures, "sounds": sounds}
@@ -132,4 +135,6 @@ def prepared_for_training(
                 pictures=pictures,
                 sounds=sounds,
             )
-    return load_prepared(store.root / key)
+    data = load_prepared(store.root / key)
+    check_asked(recipe.budget, data.task)
+    return data

@@ -189,10 +189,13 @@ def test_what_does_not_fit_says_so(folder: Path, tmp_path: Path) -> None:
                          ({"max_drop": 1, "max_accuracy_drop": 0.1}, "limit the same")):  # fmt: skip
         with pytest.raises(InputError, match=words):
             ep.evaluate(files, (x, np.full((SAMPLES, 2), 0.5)), out=tmp_path / "run", budget=limit)
-    run = ep.evaluate(files, (x, np.full((SAMPLES, 2), 0.5)), "local/litert", out=tmp_path / "run", latency=QUICK,
-                      budget={"min_accuracy": 0.9, "max_drop": 1})  # fmt: skip
-    assert not run.results.budget["met"]
-    assert "limit its loss with max_drop" in run.results.recommendation["why"]
+    with pytest.raises(
+        InputError, match=r"min_accuracy is a share, and the metric of the task regression is MAE"
+    ) as refused:
+        ep.evaluate(files, (x, np.full((SAMPLES, 2), 0.5)), "local/litert", out=tmp_path / "run", latency=QUICK,
+                    budget={"min_accuracy": 0.9, "max_drop": 1})  # fmt: skip
+    assert '"MAE <= 0.5"' in refused.value.remedy
+    assert not list((tmp_path / "run").rglob("results.json")), "nothing was measured"
 
 
 def test_folders_say_what_an_embedder_is_to_find(tmp_path: Path) -> None:
