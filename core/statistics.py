@@ -287,6 +287,12 @@ def difference_interval(
     return p_b - p_a, max(-most, p_b - p_a - below), min(most, p_b - p_a + above)
 
 
+def wider(value: float, low: float, high: float, confidence: float) -> tuple[float, float]:
+    """Return the ends of a 95 % interval for another `confidence`: each as much farther from `value` as a normal's."""
+    factor = NormalDist().inv_cdf((1 + confidence) / 2) / NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    return value - (value - low) * factor, value + (high - value) * factor
+
+
 def median_interval(
     process_medians: Sequence[float] | NDArray[np.float64], confidence: float = CONFIDENCE
 ) -> tuple[float, float, float, float]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..core.measurement import Measurement
+from ..tasks.classification import by_class, top_class
 from .measure import Answered
 
 LISTED = 50
@@ -22,7 +23,8 @@ def device_differences(
 ) -> list[dict[str, Any]]:
     """Return a row for each file in one runtime on a further device, against its first device.
 
-    `answered` is what `measure.measure` returns. With `labels` the largest value of an answer is its class. Rows hold
+    `answered` is what `measure.measure` returns. With `labels`, which only classifiers have here
+    (`PreparedData.classes`), the largest value of an answer is its class; of two labels one value says it. Rows hold
     ``artifact``, ``runtime``, ``target``, ``against``, ``samples``, ``identical`` (samples whose answers are bit for
     bit the same), ``largest`` (the largest difference of a value), ``classes_changed``, and ``listed``: at most
     `LISTED` samples, those first whose class changes, then by their difference.
@@ -39,13 +41,14 @@ def device_differences(
         ours, theirs = (np.load(answers[m.artifact, m.target], mmap_mode="r", allow_pickle=False) for m in (row, base))
         if ours.shape == theirs.shape:
             found.append({"artifact": row.artifact, "runtime": row.runtime, "target": row.target,
-                          "against": base.target, **_difference(ours, theirs, bool(labels))})  # fmt: skip
+                          "against": base.target, **_difference(ours, theirs, len(labels))})  # fmt: skip
     return found
 
 
-def _difference(ours: Any, theirs: Any, classes: bool) -> dict[str, Any]:
+def _difference(ours: Any, theirs: Any, classes: int) -> dict[str, Any]:
     largest = np.array([np.abs(a - b).max(initial=0.0) for a, b in zip(ours, theirs, strict=True)], np.float64)
-    tops = (ours.argmax(axis=1), theirs.argmax(axis=1)) if classes and ours.shape[1] > 1 else None
+    scores = [by_class(np.asarray(answers), classes) for answers in (ours, theirs)]
+    tops = [top_class(one) for one in scores] if classes and scores[0].shape[1] > 1 else None
     changed = tops[0] != tops[1] if tops else np.zeros(len(largest), bool)
     order = sorted(np.flatnonzero(largest), key=lambda i: (not changed[i], -largest[i], i))
     return {

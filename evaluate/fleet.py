@@ -22,7 +22,7 @@ from ..core.measurement import Measurement
 from ..core.recipe_budget import Budget
 from ..core.results import Results
 from ..core.sanitize import shorten
-from ..core.statistics import CONFIDENCE, difference_interval, paired_loss
+from ..core.statistics import CONFIDENCE, difference_interval, paired_loss, wider
 from ..core.target import base_target
 from ..tasks import comparable, task_of_row
 from .budget import Limits, Violation
@@ -163,13 +163,11 @@ def _worst_accuracy(rows: Sequence[Measurement], folder: Path | None) -> dict[st
     elif ours and theirs and pairs(ours, theirs) and ours.parts.ndim == 1:
         difference, low, high = paired_loss(theirs.scores, ours.scores, confidence)
     elif ours and theirs and pairs(ours, theirs) and (task := task_of_row(worst)):
-        confidence = CONFIDENCE
-        lost = task.drop(theirs.parts, ours.parts)
+        lost = task.drop(theirs.parts, ours.parts, confidence=confidence)
         difference, (low, high) = lost.value, lost.ends
     elif None not in (low_figure.low, low_figure.high, high_figure.low, high_figure.high):
         pair = (low_figure, high_figure) if low_figure.better == "higher" else (high_figure, low_figure)
-        below, above = ((f.value, f.low or 0.0, f.high or 0.0) for f in pair)
-        confidence = CONFIDENCE
+        below, above = ((f.value, *wider(f.value, f.low or 0.0, f.high or 0.0, confidence)) for f in pair)
         difference, low, high = difference_interval(below, above, 1.0 if low_figure.is_share else inf)
     if low is not None and low > 0:
         verdict = LOWER

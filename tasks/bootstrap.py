@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.statistics import CONFIDENCE
+
 DRAWS = 1000
 # Draws of fewer samples are too much alike to say what others would give: there is no interval.
 FEWEST = 10
@@ -35,37 +37,44 @@ def interval(metric: Metric, parts: NDArray[Any]) -> tuple[float, float]:
     """Return the 95 % interval of the metric; NaN of fewer samples than `FEWEST`."""
     if len(parts) < FEWEST:
         return float("nan"), float("nan")
-    return _percentiles(np.concatenate([metric(parts, weights) for weights in _draws(len(parts))]))
+    return _percentiles(np.concatenate([metric(parts, weights) for weights in _draws(len(parts))]), CONFIDENCE)
 
 
-def drop_interval(metric: Metric, reference: NDArray[Any], parts: NDArray[Any]) -> tuple[float, float]:
-    """Return the 95 % interval of the reference's metric less this one's; NaN of fewer samples than `FEWEST`.
+def drawn_drops(metric: Metric, reference: NDArray[Any], parts: NDArray[Any]) -> Floats:
+    """Return the reference's metric less this one's in each draw (draws,); none of fewer samples than `FEWEST`.
 
     Raises ValueError for other samples.
     """
     if len(reference) != len(parts):
         raise ValueError(f"{len(reference)} and {len(parts)} samples: the drop is of the same ones")
     if len(parts) < FEWEST:
-        return float("nan"), float("nan")
-    drops = [metric(reference, weights) - metric(parts, weights) for weights in _draws(len(parts))]
-    return _percentiles(np.concatenate(drops))
+        return np.zeros(0)
+    return np.concatenate([metric(reference, weights) - metric(parts, weights) for weights in _draws(len(parts))])
 
 
-def sign_p(metric: Metric, reference: NDArray[Any], parts: NDArray[Any]) -> float:
-    """Return the two-sided p of no difference: how seldom draws of the same samples fall on the rarer side of 0.
+def drop_interval(drops: Floats, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Return the interval of `drawn_drops`; NaN where there are none.
+
+    Its ends are draws: of a confidence beyond that of 1,000 draws they are the outermost ones.
+    """
+    return _percentiles(drops, confidence)
+
+
+def sign_p(drops: Floats) -> float:
+    """Return the two-sided p of no difference: how seldom `drawn_drops` fall on the rarer side of 0.
 
     One draw more is counted there, so that it is never 0 (Davison and Hinkley 1997, section 4.2).
     """
-    drops = np.concatenate([metric(reference, weights) - metric(parts, weights) for weights in _draws(len(parts))])
     drops = drops[np.isfinite(drops)]
     rarer = min(int((drops <= 0).sum()), int((drops >= 0).sum()))
     return min(1.0, 2 * (rarer + 1) / (len(drops) + 1))
 
 
-def _percentiles(values: Floats) -> tuple[float, float]:
+def _percentiles(values: Floats, confidence: float) -> tuple[float, float]:
     # Draws that lack what the metric needs, such as any sample of a tag, have none.
     values = values[np.isfinite(values)]
-    low, high = np.percentile(values, [2.5, 97.5]) if len(values) else (float("nan"), float("nan"))
+    tail = 50 * (1 - confidence)
+    low, high = np.percentile(values, [tail, 100 - tail]) if len(values) else (float("nan"), float("nan"))
     return float(low), float(high)
 
 

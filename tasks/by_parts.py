@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..core.dataset import PreparedData
 from ..core.measurement import Example, Measurement
 from ..core.sanitize import shorten
+from ..core.statistics import CONFIDENCE
 from . import bootstrap
 from .agreement import Agreement, Scores
 from .bootstrap import Floats
@@ -162,18 +163,30 @@ class ByParts(ABC):
             return ""
         return f"{shorten(a['name'])} and {shorten(b['name'])} know different classes"
 
-    def drop(self, reference: NDArray[Any], parts: NDArray[Any], *, identical: bool = False) -> Estimate:
+    def drop(
+        self,
+        reference: NDArray[Any],
+        parts: NDArray[Any],
+        *,
+        identical: bool = False,
+        confidence: float = CONFIDENCE,
+    ) -> Estimate:
         """Return the drop of the metric with its paired bootstrap interval."""
         if identical:
             return Estimate(0.0, 0.0, 0.0)
-        better, worse = (reference, parts) if self.figure.better == "higher" else (parts, reference)
-        drop = self.value_of(better) - self.value_of(worse)
-        return Estimate(drop, *bootstrap.drop_interval(self.value, better, worse))
+        drop, drawn = self._drop(reference, parts)
+        return Estimate(drop, *bootstrap.drop_interval(drawn, confidence))
 
     def lead(self, a: NDArray[Any], b: NDArray[Any]) -> tuple[Estimate, float]:
         """Return how much better the parts `a` are than `b`, of the same samples, and the p of no difference."""
-        better, worse = (a, b) if self.figure.better == "higher" else (b, a)
-        return self.drop(a, b), bootstrap.sign_p(self.value, better, worse)
+        lead, drawn = self._drop(a, b)
+        return Estimate(lead, *bootstrap.drop_interval(drawn)), bootstrap.sign_p(drawn)
+
+    def _drop(self, reference: NDArray[Any], parts: NDArray[Any]) -> tuple[float, Floats]:
+        """Return what these parts lose of the reference's metric, and that in each bootstrap draw."""
+        better, worse = (reference, parts) if self.figure.better == "higher" else (parts, reference)
+        drawn = bootstrap.drawn_drops(self.value, better, worse)
+        return self.value_of(better) - self.value_of(worse), drawn
 
     def agreement(self, shape: Sequence[int]) -> Agreement:
         """Return what counts equal elements, as the answers show what they are."""

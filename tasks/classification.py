@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..core.dataset import PreparedData
 from ..core.measurement import Measurement
 from ..core.sanitize import shorten
-from ..core.statistics import paired_drop, wilson
+from ..core.statistics import CONFIDENCE, paired_drop, wilson
 from .agreement import Agreement, Scores
 from .per_class import class_figures
 from .quality import Quality
@@ -144,9 +144,16 @@ class Classification:
                 return f"the classes of {shorten(model['name'])} are not known"
         return "" if sorted(a["labels"]) == sorted(b["labels"]) else "the two know different classes"
 
-    def drop(self, reference: NDArray[Any], parts: NDArray[Any], *, identical: bool = False) -> Estimate:
+    def drop(
+        self,
+        reference: NDArray[Any],
+        parts: NDArray[Any],
+        *,
+        identical: bool = False,
+        confidence: float = CONFIDENCE,
+    ) -> Estimate:
         """Return the drop of accuracy with its paired interval (`statistics.paired_drop`)."""
-        return Estimate(0.0, 0.0, 0.0) if identical else Estimate(*paired_drop(reference, parts))
+        return Estimate(0.0, 0.0, 0.0) if identical else Estimate(*paired_drop(reference, parts, confidence))
 
     def agreement(self, shape: Sequence[int]) -> Agreement:
         """Return what counts equal top classes, or whatever else the answers show themselves to be."""

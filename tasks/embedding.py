@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError
 from ..core.measurement import Measurement
-from ..core.statistics import paired_loss, wilson
+from ..core.statistics import CONFIDENCE, paired_loss, wilson
 from .agreement import NUMBERS, Agreement
 from .bootstrap import Floats
 from .by_parts import ByParts
@@ -110,14 +110,21 @@ class Embedding(ByParts):
         asked = int(parts[:, 2, 0].sum())
         return Estimate(self.value_of(parts), *wilson(float(parts[:, 0, 0].sum()), asked))
 
-    def drop(self, reference: NDArray[Any], parts: NDArray[Any], *, identical: bool = False) -> Estimate:
+    def drop(
+        self,
+        reference: NDArray[Any],
+        parts: NDArray[Any],
+        *,
+        identical: bool = False,
+        confidence: float = CONFIDENCE,
+    ) -> Estimate:
         """Return the drop with its paired interval (`statistics.paired_loss`)."""
         if identical:
             return Estimate(0.0, 0.0, 0.0)
         if len(reference) != len(parts):
             raise ValueError(f"{len(reference)} and {len(parts)} samples: the drop is of the same ones")
         asked = parts[:, 2, 0] > 0
-        return Estimate(*paired_loss(reference[asked, 0, 0], parts[asked, 0, 0]))
+        return Estimate(*paired_loss(reference[asked, 0, 0], parts[asked, 0, 0], confidence))
 
     @staticmethod
     def value(parts: NDArray[Any], weights: Floats) -> Floats:

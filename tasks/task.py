@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..core.dataset import PreparedData
 from ..core.measurement import Measurement
+from ..core.statistics import CONFIDENCE
 from .agreement import Agreement, Scores
 from .quality import Quality
 
@@ -88,7 +89,14 @@ class Task(Protocol):
     def not_comparable(self, a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
         """Return why two models (rows of `Results.models`) do not answer the same question; empty where they do."""
 
-    def drop(self, reference: NDArray[Any], parts: NDArray[Any], *, identical: bool = False) -> Estimate:
+    def drop(
+        self,
+        reference: NDArray[Any],
+        parts: NDArray[Any],
+        *,
+        identical: bool = False,
+        confidence: float = CONFIDENCE,
+    ) -> Estimate:
         """Return what the file loses of the reference's metric, from the parts of the same samples; above 0: worse.
 
         `identical`: the answers are the very same, which is a drop of exactly 0. Raises ValueError for other lengths.

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from edgeproof.core.codec import read_json, write_json
+from edgeproof.core.dataset import PreparedData
 from edgeproof.core.errors import InputError
 from edgeproof.core.results import load_results
 from edgeproof.evaluate.device_differences import LISTED, device_differences
@@ -47,6 +48,18 @@ def test_each_sample_is_compared_with_the_first_device_s(tmp_path: Path) -> None
     assert len(long["listed"]) == LISTED and long["listed"][0]["sample"] == 199 and long["identical"] == 1
     shorter = answered(tmp_path, "shorter", [[0.0]])
     assert device_differences([row, other], {(row.artifact, row.target): zeros, (row.artifact, ARM): shorter}, ()) == []
+
+
+@pytest.mark.parametrize("task", ["classification", "multilabel", "segmentation", "regression"])
+def test_only_classifiers_have_classes_that_change(tmp_path: Path, task: str) -> None:
+    """Of a tagger and of a segmenter the largest of all values names nothing."""
+    row = next(m for m in example().measurements if m.target == "local/litert" and m.artifact.endswith("tflite-int8"))
+    other = replace(row, target=ARM, device="emulated:arm64", kind="emulated", latency_ms=None)
+    classes = PreparedData(tmp_path, "s", ("no", "yes"), 0, 0, "", {"test": 3}, "h", kind="tensor", task=task).classes
+    here, arm = answered(tmp_path, "a", [[0.4], [0.6], [0.5]]), answered(tmp_path, "b", [[0.6], [0.7], [0.5]])
+    (found,) = device_differences([row, other], {(row.artifact, row.target): here, (row.artifact, ARM): arm}, classes)
+    assert (found["identical"], found["largest"]) == (1, pytest.approx(0.2))
+    assert found["classes_changed"] == (1 if task == "classification" else None), "one sigmoid passes one half"
 
 
 def test_the_report_shows_them_and_hostile_names_are_only_shown(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from edgeproof.core.statistics import paired_drop, wilson
 from edgeproof.evaluate.fleet import fleet, smallest_covers
 from edgeproof.evaluate.measure import Answered
 from edgeproof.evaluate.scores import keep
+from edgeproof.tasks.multilabel import Multilabel
 
 N = 1000
 BUDGET = Budget(max_latency_ms=10.0, max_accuracy_drop=0.02)
@@ -158,6 +159,29 @@ def test_the_worst_device_is_named_where_the_same_samples_show_it(
         # Without the scores of the samples the interval is that of separate samples, and wider.
         apart = fleet(with_scores(tmp_path, wrong), BUDGET)["worst"][0]["accuracy"]
         assert apart["high"] - apart["low"] > worst["high"] - worst["low"]
+        assert apart["confidence"] == worst["confidence"], "of all pairs of devices, too"
+
+
+def test_the_interval_of_any_metric_is_for_all_pairs_of_devices(tmp_path: Path) -> None:
+    """Of taggers it is a bootstrap over the same samples, whose tails are those of the corrected confidence."""
+    random = np.random.default_rng(3)
+    tagged = (random.random((60, 3)) < 0.4).astype(np.float64)
+    parts = {
+        name: np.stack([tagged + random.normal(0, noise, tagged.shape), tagged], axis=1)
+        for name, noise in (("pi", 0.1), ("phone", 0.7), ("board", 0.3), ("old", 0.4))
+    }
+    task = Multilabel(3)
+    rows = [replace(row(SMALL, name), metric="mAP", accuracy=task.value_of(parts[name]), samples=60) for name in parts]
+    answers = {(r.artifact, r.target): Answered(task.scores(parts[r.device]), parts=parts[r.device]) for r in rows}
+    kept = list(keep(rows, answers, data="1" * 64, folder=tmp_path / "raw"))
+    worst = fleet(results(*kept, files=(SMALL,)), BUDGET, folder=tmp_path)["worst"][0]["accuracy"]
+    assert (worst["device"], worst["against"], worst["verdict"]) == ("phone", "pi", "lower")
+    assert worst["confidence"] == pytest.approx(1 - 0.05 / 6)
+    alone = task.drop(parts["pi"], parts["phone"])
+    assert alone.value == pytest.approx(worst["difference"])
+    assert worst["low"] < alone.low < alone.high < worst["high"], "wider than that of one pair"
+    wide = task.drop(parts["pi"], parts["phone"], confidence=1 - 0.05 / 6)
+    assert (worst["low"], worst["high"]) == pytest.approx(wide.ends)
 
 
 def raw(folder: Path, one: Measurement, spread: float) -> Measurement:
