@@ -16,7 +16,13 @@ from edgeproof.workflows.training_data import kind_of_recipe, recipe_fingerprint
 from edgeproof.workflows.training_pictures import Pictures
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
-TASKS = {"motion": "classification", "load": "regression", "faults": "multilabel", "shapes": "segmentation"}
+TASKS = {
+    "motion": "classification",
+    "load": "regression",
+    "faults": "multilabel",
+    "shapes": "segmentation",
+    "sounds": "classification",
+}
 # The figures of MLPerf Tiny (Banbury et al. 2021); that of anomaly detection is an AUC, which no budget limits.
 TINY = {"keyword-spotting": 0.9, "visual-wake-words": 0.8, "cifar10": 0.85, "anomaly-detection": None}
 

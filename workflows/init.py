@@ -19,9 +19,15 @@ from .preflight import check_new
 from .shipped import copy_recipe
 
 DEFAULT_SOURCE = "builtin:fashion-mnist-mini"
-_FOR_IMAGES, _FOR_TEXTS = "package:mobilenet_v2", "scratch:average-embedding"
+_FOR_IMAGES, _FOR_TEXTS, _FOR_SOUNDS = "package:mobilenet_v2", "scratch:average-embedding", "scratch:conv1d"
 _TEMPLATE = Path(__file__).parent / "templates" / "recipe.toml"
-_COLUMNS = ("text_column", "label_column", "encoding")
+_COLUMNS = ("text_column", "label_column", "encoding", "sample_rate", "window_seconds")
+_SIZES = {
+    "image": "image_size = 96",
+    "text": "max_tokens = 64         # longer texts are cut",
+    "sound": "units = [16, 24, 32, 32]\nkernel = 9\npool = 4                # steps that become one",
+    "module": "# output = '…'          # which of several outputs is learnt on",
+}
 
 
 @dataclass(frozen=True)
@@ -42,13 +48,14 @@ def init(
     copy: str | None = None,
     force: bool = False,
 ) -> NewRecipe:
-    """Write a commented recipe, for images or for texts, as the data source has them.
+    """Write a commented recipe, for images, texts or sounds, as the data source has them.
 
     Args:
         path: the file to write.
         data: the data source, such as ``folder:photos``; a `Data` also says which columns of a table hold what. The
             samples are looked at first. Default: ``builtin:fashion-mnist-mini``.
-        backbone: where the model starts. Default: ``package:mobilenet_v2``, for texts ``scratch:average-embedding``.
+        backbone: where the model starts. Default: ``package:mobilenet_v2``, for texts ``scratch:average-embedding``,
+            for sounds ``scratch:conv1d``.
         copy: instead of all that, the name of a recipe that comes with edgeproof, such as ``quickstart``. It is copied
             with its comments and the data that it names.
         force: overwrite what is there.
@@ -69,16 +76,16 @@ def init(
         raise InputError(f"{target} exists already", "give another path, or --force to overwrite it")
     source = data if isinstance(data, Data) else Data(source=DEFAULT_SOURCE if data is None else data)
     folder = target.resolve().parent
-    is_text = kind_of(source, folder) == "text"
+    kind = "sound" if source.source.startswith("wav:") else kind_of(source, folder)
     if backbone is None:
-        backbone = _FOR_TEXTS if is_text else _FOR_IMAGES
-    text = _filled(target, source, text_of(backbone, "the backbone"), is_text=is_text)
+        backbone = {"text": _FOR_TEXTS, "sound": _FOR_SOUNDS}.get(kind, _FOR_IMAGES)
+    text = _filled(target, source, text_of(backbone, "the backbone"), kind)
     missing = check_new(parse_recipe(parse_toml(text, f"recipe {target}"), folder, where=str(target)))
     write_atomic(target, text)
     return NewRecipe(target, (target,), tuple(missing))
 
 
-def _filled(target: Path, source: Data, backbone: str, *, is_text: bool) -> str:
+def _filled(target: Path, source: Data, backbone: str, kind: str) -> str:
     """Return the template with its placeholders replaced."""
     text = _TEMPLATE.read_text(encoding="utf-8")
     for mark, value in (
@@ -90,9 +97,11 @@ def _filled(target: Path, source: Data, backbone: str, *, is_text: bool) -> str:
         if any("\ud800" <= character <= "\udfff" for character in value):  # bytes that were no UTF-8
             raise InputError(f"{shorten(value)!r} is not Unicode text", "give names that are")
         text = text.replace(mark, _toml(value)[1:-1])
-    text = text.replace("@SIZE@", "max_tokens = 64         # longer texts are cut" if is_text else "image_size = 96")
-    columns = [f"{key} = {_toml(getattr(source, key))}\n" for key in _COLUMNS if key in source.model_fields_set]
-    return text.replace("@COLUMNS@\n", "".join(columns)).replace("@EPOCHS@", "30" if is_text else "10")
+    size = _SIZES["module" if kind == "sound" and backbone != _FOR_SOUNDS else kind]
+    values = {key: getattr(source, key) for key in _COLUMNS if key in source.model_fields_set}
+    columns = [f"{key} = {_toml(one) if isinstance(one, str) else one}\n" for key, one in values.items()]
+    text = text.replace("@SIZE@", size).replace("@COLUMNS@\n", "".join(columns))
+    return text.replace("@EPOCHS@", "10" if kind == "image" else "30")
 
 
 def _toml(value: str) -> str:

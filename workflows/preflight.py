@@ -24,6 +24,7 @@ from ..train.callbacks import check_callbacks
 from ..train.sensor.settings import check_number_training
 from ..train.text.settings import check_text_training
 from .training_data import kind_of_recipe, recipe_fingerprint
+from .training_waves import probe_waves
 
 
 def preflight(recipe: Recipe, out: Path) -> dict[str, Any]:
@@ -76,8 +77,13 @@ def check_new(recipe: Recipe) -> list[str]:
 
     Raises InputError if no machine could run it: the data cannot be trained on, or the backbone does not fit.
     """
-    train_data.check_trainable(recipe.data, seed=recipe.seed, folder=recipe.folder)
-    kind: Kind = train_data.kind_of(recipe.data, recipe.folder)
+    kind = kind_of_recipe(recipe)
+    if kind == "tensor":
+        recipe_fingerprint(recipe)
+        if recipe.data.source.startswith("wav:"):
+            probe_waves(recipe.data, recipe.task, recipe.folder)
+    else:
+        train_data.check_trainable(recipe.data, seed=recipe.seed, folder=recipe.folder)
     missing: list[EdgeproofError] = []
     for spec in recipe.model:
         if (error := _wrong_with(spec, recipe.folder, kind)) is None:

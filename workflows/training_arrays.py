@@ -45,6 +45,7 @@ _KEYS = {
     VALIDATION: ("x_validation", "y_validation"),
     TEST: ("x_test", "y_test"),
 }
+_BLOCK_BYTES = 16 << 20
 _MOST = float(np.finfo(np.float32).max)
 _TABLE_KEYS = ("features", "target", "window", "stride", "group")
 _USED = {"source", "test_source", "validation", "test", "limit_train", "limit_test"}
@@ -128,7 +129,14 @@ def prepare_arrays(
         if not source.startswith("wav:"):
             arrays = _read(data, source, folder, task, pictures)
             return _as_waves(arrays, source, data.sample_rate) if data.sample_rate else arrays
-        return _waves(data, source, folder, task, sounds or Sounds(data.sample_rate, data.window_seconds), listener)
+        path = source_path(source.partition(":")[2], folder)
+        form = sounds or Sounds(data.sample_rate, data.window_seconds)
+        with explain_disk_errors(workspace):
+            workspace.mkdir(parents=True, exist_ok=True)
+            waves = read_waves(path, source, form, task, listener, workspace)
+        return _Arrays(
+            waves.x, waves.y, waves.given, waves.groups, names=waves.names, tags=waves.tags, rate=waves.rate
+        )  # fmt: skip
 
     arrays = read(data.source)
     if data.test_source:
@@ -160,11 +168,14 @@ def prepare_arrays(
         workspace.mkdir(parents=True, exist_ok=True)
         for code, split in enumerate(SPLITS):
             chosen = splits.indices(code)
-            x, y = arrays.x[chosen], targets[chosen]
-            x, y = (x.astype(np.float32), y) if pictures is None else (pictures.resized(x), pictures.targets(y))
-            for path, values in ((workspace / f"{split}.npy", x), (workspace / f"{split}-labels.npy", y)):
-                np.save(path, values)
-                digest.update(f"{path.name} {values.dtype} {values.shape}".encode() + values.tobytes())
+            x, y = workspace / f"{split}.npy", workspace / f"{split}-labels.npy"
+            if pictures is None:
+                _save(x, arrays.x, chosen, digest, np.dtype(np.float32))
+                _save(y, targets, chosen, digest, targets.dtype)
+            else:
+                _save(x, pictures.resized(arrays.x[chosen]), None, digest, np.dtype(np.uint8))
+                of_pictures = pictures.targets(targets[chosen])
+                _save(y, of_pictures, None, digest, of_pictures.dtype)
     prepared = PreparedData(
         folder=workspace, source=data.source, labels=labels, height=0, width=0, resize="", counts=counts,
         sha256=sha256_of([digest.hexdigest(), name, labels]), report=report, kind="tensor", task=name,
@@ -177,6 +188,22 @@ def prepare_arrays(
     with explain_disk_errors(workspace):
         save_prepared(prepared, workspace)
     return prepared
+
+
+def _save(path: Path, values: NDArray[Any], rows: NDArray[np.int64] | None, digest: Any, dtype: np.dtype[Any]) -> None:
+    """Write rows of an array (all: None) to a ``.npy``, block by block, and add them to a digest."""
+    shape = (len(values) if rows is None else len(rows), *values.shape[1:])
+    digest.update(f"{path.name} {dtype} {shape}".encode())
+    if not shape[0]:
+        np.save(path, np.zeros(shape, dtype))
+        return
+    stored: NDArray[Any] = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)  # type: ignore[no-untyped-call]
+    step = max(1, _BLOCK_BYTES // max(1, stored[0].nbytes))
+    for at in range(0, shape[0], step):
+        part = slice(at, at + step)
+        stored[part] = values[part] if rows is None else values[rows[part]]
+        digest.update(stored[part].tobytes())
+    stored.flush()  # type: ignore[attr-defined]
 
 
 def _check_keys(data: Data, *, pictures: bool) -> None:
@@ -227,17 +254,6 @@ def _read(data: Data, source: str, folder: Path, task: str, pictures: Pictures |
         return _npy(*files) if scheme == "npy" else _table(files[0], data, task)
     except MemoryError as error:
         raise InputError(f"{shorten(source, 200)} does not fit into memory", "give fewer samples") from error
-
-
-def _waves(data: Data, source: str, folder: Path, task: str, sounds: Sounds, listener: Listener) -> _Arrays:
-    path = source_path(source.partition(":")[2], folder)
-    try:
-        waves = read_waves(path, source, sounds, task, listener)
-    except MemoryError as error:
-        raise InputError(f"{shorten(source, 200)} does not fit into memory", "give fewer recordings") from error
-    return _Arrays(
-        waves.x, waves.y, waves.given, waves.groups, names=waves.names, tags=waves.tags, rate=waves.rate
-    )  # fmt: skip
 
 
 def _as_waves(arrays: _Arrays, source: str, rate: int) -> _Arrays:

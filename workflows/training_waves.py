@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,16 +14,19 @@ from numpy.typing import NDArray
 from ..core.codec import sha256_file
 from ..core.errors import InputError
 from ..core.progress import Listener
+from ..core.recipe_data import Data
 from ..core.sample_files import SampleFile, UnreadableError
 from ..core.sanitize import shorten
 from ..data.files import stat_identity
 from ..data.label_targets import targets_of
-from ..data.listing import Listing
+from ..data.listing import Listing, quoted
 from ..data.sound_tables import is_table, recordings
 from ..data.waveforms import LOUDEST, need_reader, read_at
+from .array_files import source_path
 from .wave_files import pieces
 
 _LEAST = 2  # samples of a window
+_PROBED = 16
 
 
 @dataclass(frozen=True)
@@ -62,8 +66,20 @@ def wave_identity(path: Path, source: str, task: str) -> dict[str, Any]:
     return {"labels": list(listing.labels), **stat_identity(rows), **table}
 
 
-def read_waves(path: Path, source: str, sounds: Sounds, task: str, listener: Listener) -> Waves:
-    """Return the recordings of ``wav:FOLDER`` or ``wav:TABLE.csv``.
+def probe_waves(data: Data, task: str, folder: Path) -> None:
+    """Read some recordings, spread over ``wav:…``. Raises InputError as `read_waves` for one that cannot be read."""
+    path = source_path(data.source.partition(":")[2], folder)
+    listing = recordings(path, data.source, task).listing()
+    _check_classes(listing)
+    chosen = np.unique(np.linspace(0, len(listing) - 1, min(_PROBED, len(listing))).astype(np.int64))
+    where = path.parent if is_table(path) else path
+    files = [one for one in listing.stream(chosen) if isinstance(one, SampleFile)]
+    with TemporaryFile() as spool:
+        _read_all(files, [where / listing.names[row] for row in chosen.tolist()], data.sample_rate, spool)
+
+
+def read_waves(path: Path, source: str, sounds: Sounds, task: str, listener: Listener, folder: Path) -> Waves:
+    """Return the recordings of ``wav:FOLDER`` or ``wav:TABLE.csv``, mapped from an unnamed file in `folder`.
 
     A recording becomes the mean of its channels, and is converted to the rate. With `Sounds.seconds` it gives all
     whole windows, one after the other, and a shorter one has zeros behind it; without, all must be equally long.
@@ -78,18 +94,19 @@ def read_waves(path: Path, source: str, sounds: Sounds, task: str, listener: Lis
         raise InputError(f"{path}: {listing.refused[0].name}: {listing.refused[0].why}", "remove it, or copy it there")
     for remark in listing.remarks:
         listener.note("warning", remark.what, remedy=remark.remedy)
+    _check_classes(listing)
     files, where = _files(listing), path.parent if is_table(path) else path
-    if not files:
-        raise InputError(f"{source}: there is no recording", "put WAV files into its folders")
-    clips, rate = _clips(files, [where / name for name in listing.names], sounds.rate)
-    length = _length(clips, listing, where, rate, sounds.seconds)
-    cut = [pieces(clip, length, windows=True) for clip in clips]
-    _tell_of_short(clips, listing, source, length, rate, listener)
     y, names = targets_of(listing, task, where)
-    rows = np.repeat(np.arange(len(cut)), [len(windows) for windows in cut])
-    several = len(rows) > len(cut)
+    with TemporaryFile(dir=folder) as spool, TemporaryFile(dir=folder) as into:  # not in memory: an hour is 230 MB
+        lengths, rate = _read_all(files, [where / name for name in listing.names], sounds.rate, spool)
+        length = _length(lengths, listing, where, rate, sounds.seconds)
+        counts = [max(1, one // length) for one in lengths]
+        x = _cut(spool, lengths, counts, length, into)
+    _tell_of_short(lengths, listing, source, length, rate, listener)
+    rows = np.repeat(np.arange(len(counts)), counts)
+    several = len(rows) > len(counts)
     return Waves(
-        np.concatenate([np.stack(windows) for windows in cut]),
+        x,
         y[rows],
         listing.splits[rows],
         [listing.names[row] for row in rows.tolist()] if several else (),
@@ -97,6 +114,16 @@ def read_waves(path: Path, source: str, sounds: Sounds, task: str, listener: Lis
         names,
         tags=bool(names),
     )
+
+
+def _check_classes(listing: Listing) -> None:
+    """Raise InputError for a class without a recording."""
+    held = set(listing.targets.tolist())
+    if empty := [label for number, label in enumerate(listing.labels) if number not in held]:
+        raise InputError(
+            f"{listing.source}: there is no recording of {quoted(empty)}",
+            "put WAV files into the folder of each class, or remove it",
+        )
 
 
 def _files(listing: Listing) -> list[SampleFile]:
@@ -118,32 +145,43 @@ def check_waves(x: NDArray[Any], source: str) -> None:
         )
 
 
-def _clips(
-    files: Sequence[SampleFile], paths: Sequence[Path], rate: int | None
-) -> tuple[list[NDArray[np.float32]], int]:
-    """Return the recordings, and their rate: `rate`, or their own. Raises InputError where that is not one."""
-    clips: list[NDArray[np.float32]] = []
+def _read_all(
+    files: Sequence[SampleFile], paths: Sequence[Path], rate: int | None, spool: IO[bytes]
+) -> tuple[list[int], int]:
+    """Write all recordings into `spool`, float32 one after the other; return their lengths and their rate: `rate`, or
+    their own. Raises InputError where that is not one, and for a file that cannot be read."""
+    lengths: list[int] = []
     rates: list[int] = []
     for file, path in zip(files, paths, strict=True):
         try:
             clip, own = read_at(file, rate)
         except UnreadableError as error:
             raise InputError(f"{path} cannot be used: {error}", "correct the file, or remove it") from error
-        clips.append(clip)
+        spool.write(clip.tobytes())
+        lengths.append(len(clip))
         rates.append(own)
         if own != rates[0]:
             raise InputError(
                 f"{paths[0]} has {rates[0]:,} Hz, and {path} has {own:,} Hz",
                 "say the rate that the model takes, to which recordings are converted: data.sample_rate = 16000",
             )
-    return clips, rates[0]
+    return lengths, rates[0]
 
 
-def _length(
-    clips: Sequence[NDArray[np.float32]], listing: Listing, where: Path, rate: int, seconds: float | None
-) -> int:
+def _cut(spool: IO[bytes], lengths: Sequence[int], counts: Sequence[int], length: int, into: IO[bytes]) -> NDArray[Any]:
+    """Return the windows (N, length) of all recordings, mapped from the file `into`; each gives as many as `counts`."""
+    spool.seek(0)
+    x = np.memmap(into, np.float32, "w+", shape=(sum(counts), length))
+    at = 0
+    for samples, count in zip(lengths, counts, strict=True):
+        clip = np.frombuffer(spool.read(4 * samples), np.float32)
+        x[at : at + count] = pieces(clip, length, windows=True)
+        at += count
+    return x
+
+
+def _length(lengths: Sequence[int], listing: Listing, where: Path, rate: int, seconds: float | None) -> int:
     """Return how many samples a window has."""
-    lengths = [len(clip) for clip in clips]
     length = max(lengths) if seconds is None else round(seconds * rate)
     if length < _LEAST:
         raise InputError(
@@ -160,14 +198,14 @@ def _length(
 
 
 def _tell_of_short(
-    clips: Sequence[NDArray[np.float32]], listing: Listing, source: str, length: int, rate: int, listener: Listener
+    lengths: Sequence[int], listing: Listing, source: str, length: int, rate: int, listener: Listener
 ) -> None:
-    short = [row for row, clip in enumerate(clips) if len(clip) < length]
+    short = [row for row, samples in enumerate(lengths) if samples < length]
     if short:
         listener.note(
             "warning",
-            f"{len(short)} of {len(clips)} recordings of {shorten(source, 200)} are shorter than {length / rate:g} s, "
-            f"the first is {shorten(listing.names[short[0]], 200)} ({len(clips[short[0]]) / rate:g} s): zeros follow "
+            f"{len(short)} of {len(lengths)} recordings of {shorten(source, 200)} are shorter than {length / rate:g} "
+            f"s, the first is {shorten(listing.names[short[0]], 200)} ({lengths[short[0]] / rate:g} s): zeros follow "
             "them",
             remedy="leave them out, or set a smaller data.window_seconds",
         )

@@ -100,7 +100,7 @@ BAD = {
     "npy:arrays.npy": ("no classes", "export --calibrate"),
     "npz:arrays.npz": ("cannot be trained on", "evaluate --data"),
     "parquet:table.parquet": ("cannot be trained on", "evaluate --data"),
-    "wav:classes": ("sound, which cannot be trained on", "evaluate --data"),
+    "wav:classes": ("cannot be used: expected a WAV file", "correct the file"),
     "coco:boxes.json": ("pictures with boxes, which cannot be trained on", "evaluate --data"),
     "masks:classes": ("maps of classes, which cannot be trained on", "evaluate --data"),
     "folder:flat": ("holds no class folders", "one sub-folder per class"),

@@ -144,6 +144,7 @@ def _input() -> Any:
 
 BAD: dict[str, tuple[Any, str, dict[str, Any], str]] = {
     "no samples": (lambda f: write(f / "a" / "0.wav", np.zeros(0)), "", {}, r"a/0\.wav cannot be used: it holds no"),
+    "an empty class": (lambda f: (f / "c").mkdir(), "", {}, "there is no recording of 'c'"),
     "no wav": (lambda f: (f / "a" / "0.wav").write_text("x"), "", {}, r"a/0\.wav cannot be used: expected a WAV"),
     "another rate": (lambda f: write(f / "b" / "1.wav", tone(1), rate=20), "", {}, r"has 16 Hz, and .*b/1\.wav has 20"),
     "other lengths": (lambda f: write(f / "a" / "0.wav", tone(0, 9)), "", {}, r"from 0\.5625 s \(.*a/0\.wav\) to 1 s"),

@@ -69,7 +69,8 @@ def fit_numbers(
         listener.note("info", "mixed precision is for images: numbers are trained in float32")
     if not data.counts.get("validation"):
         listener.note("warning", "there is no validation split: no early stopping, and the last weights are kept")
-    _warn_of_scales(request.features, data, listener)
+    if not request.waves:
+        _warn_of_scales(x["train"], data, listener)
 
     def build() -> tuple[Any, Any]:
         base = source.build(spec, request)

@@ -28,6 +28,7 @@ from ..source import check_keys, name_of
 
 DEFAULT_UNITS = {"dense": (32, 16), "conv1d": (16, 32)}
 INPUT = "features"
+_BLOCK = 64  # waveforms in memory at a time
 _KEYS = frozenset({"name", "backbone", "units"})
 
 
@@ -79,7 +80,7 @@ class SensorNetworks:
         x = inputs = keras.Input(request.samples.shape[1:], name=INPUT)
         if request.waves:
             x = layers.Reshape(shape, name="steps")(x)
-        mean, deviation = scale(request.features)
+        mean, deviation = wave_scale(request.samples) if request.waves else scale(request.features)
         x = layers.Normalization(mean=mean, variance=deviation**2, name="standardised")(x)
         if name_of(spec) == "dense":
             if len(shape) > 1:
@@ -121,6 +122,17 @@ def scale(samples: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float3
     mean, deviation = flat.mean(axis=0), flat.std(axis=0)
     constant = deviation <= 1e-6 * np.maximum(np.abs(mean), 1e-6)
     return mean.astype(np.float32), np.where(constant, 1.0, deviation).astype(np.float32)
+
+
+def wave_scale(samples: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return mean and standard deviation (1,) of all values of waveforms (N, samples), read block by block."""
+    total = square = 0.0
+    for at in range(0, len(samples), _BLOCK):
+        block = np.asarray(samples[at : at + _BLOCK], np.float64)
+        total, square = total + block.sum(), square + np.square(block).sum()
+    mean = total / samples.size
+    deviation = np.sqrt(max(square / samples.size - mean**2, 0.0))
+    return np.array([mean], np.float32), np.array([deviation if deviation > 1e-6 else 1.0], np.float32)
 
 
 def coarse_features(samples: NDArray[Any]) -> list[int]:
