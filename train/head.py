@@ -100,16 +100,22 @@ def sample_weights(labels: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
 
 
 def head_phase(
-    head: Any, train: Labelled, validation: Labelled, spec: Train, weights: NDArray[Any], seed: int
+    head: Any,
+    train: Labelled,
+    validation: Labelled,
+    spec: Train,
+    weights: NDArray[Any],
+    seed: int,
+    answer: Answer | None = None,
 ) -> Phase:
     """Return phase one, ready to run. Each epoch goes through all of `train`, in an order drawn from seed and epoch.
 
     An epoch uses one view of an image with several; each image starts at another view and cycles through all. The loss
-    cross-entropy, with `weights` per class where the recipe asks for them.
+    cross-entropy, with `weights` per class where the recipe asks for them, or what an `answer` says.
     """
     steps = -(-len(train) // spec.batch_size)
     if head.optimizer is None:
-        compile_head(head, spec, train.labels, validated=len(validation) > 0)
+        compile_head(head, spec, train.labels, validated=len(validation) > 0, answer=answer)
     return Phase(
         number=1,
         task="train head",

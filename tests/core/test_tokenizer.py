@@ -411,6 +411,8 @@ def test_golden_vectors_are_written_beside_and_do_not_change_the_hash(folders: d
     assert golden["vectors"][1]["probabilities"] == [0.3333333, 0.6666667]
     assert tokenizer_sha256(folder) == before
     with pytest.raises(ValueError, match="shape"):
-        write_golden(folder, ["a"], [[1.0]], ["no", "yes"])
+        write_golden(folder, ["a"], [[1.0, 0.0, 0.0]], ["no", "yes"])
+    write_golden(folder, ["a"], [[1.5]], (), "values")
+    assert json.loads((folder / "golden.json").read_text())["vectors"][0]["values"] == [1.5]
     (folder / "vocab.txt").write_bytes((folder / "vocab.txt").read_bytes() + b"more\n")
     assert tokenizer_sha256(folder) != before

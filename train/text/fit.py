@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from ...core.store import package_versions
 from ...core.tokenizer import Tokenizer, open_tokenizer, read_settings
 from ...frameworks.freeze import compare
 from ...frameworks.tensorflow import fresh
+from ..answers import Answer, answer_of
 from ..backbones import text_source
 from ..callbacks import check_callbacks
 from ..feature_file import grow
@@ -57,6 +59,15 @@ SPLITS = ("train", "validation")
 
 class _Work(Work):
     """A training on texts."""
+
+    @cached_property
+    def answer(self) -> Answer:
+        """What the model answers with."""
+        return answer_of(self.data, self.train)
+
+    def targets(self, split: str) -> NDArray[Any]:
+        """A split's targets, as Keras takes them; (0, …) if there is no such file."""
+        return self.answer.targets(self.labels(split))
 
     def texts(self, split: str) -> list[str]:
         """A split's texts; empty if there is no such file."""
@@ -100,6 +111,7 @@ def fit_text(
     check_callbacks(train, folder)
     if data.kind != "text":
         raise InputError(f"model {spec.name!r} takes texts, but the data are of kind {data.kind}")
+    answer = answer_of(data, train)
     identity = source.identity(spec, folder)
     work = _Work(spec, train, seed, data, folder, workspace, listener, PACKAGES + source.packages, shared)
     if (finished := work.open(identity)) is not None:
@@ -111,11 +123,12 @@ def fit_text(
     base: TextBase = work.timed("build", lambda: _build(work))
     if base.cut is None:
         listener.note("warning", f"model {spec.name!r} cannot be cut at its token ids: {base.note}")
-    head = new_head(base.features, len(data.labels), train, seed)
+    head = new_head(base.features, answer, train, seed)
     state, history = _train(work, base, head, identity)
 
     if base.recut is not None and work.spec.trainable:  # its cut holds the weights from before training
         base = replace(base, cut=work.timed("freeze", base.recut))
+    answer.rescale(head)
     saved = work.timed("freeze", lambda: _save(work, base, head, identity))
     facts = {
         "features": base.features,
@@ -124,7 +137,7 @@ def fit_text(
         **({"uncut": base.note} if base.cut is None else {}),
         **saved.pop("facts"),
     }
-    return work.finish(state, history, identity, facts, **saved)
+    return work.finish(state, history, identity, facts, answer=answer.output, **saved)
 
 
 def _build(work: _Work) -> TextBase:
@@ -142,7 +155,7 @@ def _train(work: _Work, base: TextBase, head: Any, identity: Any) -> tuple[State
         state = work.timed("train", lambda: _train_jointly(work, base, head, 1, State()))
         return state, state.history
     splits = work.timed("features", lambda: _features(work, base, identity))
-    phase = head_phase(head, splits[0], splits[1], work.train, work.weights(), work.seed)
+    phase = head_phase(head, splits[0], splits[1], work.train, work.weights(), work.seed, work.answer)
     state = work.timed("head", lambda: work.run(phase, State(), "head.npz"))
     history = state.history
     if work.spec.trainable:
@@ -153,8 +166,10 @@ def _train(work: _Work, base: TextBase, head: Any, identity: Any) -> tuple[State
 
 
 def _train_jointly(work: _Work, base: TextBase, head: Any, number: int, start: State) -> State:
-    training, validation = (Samples(base, work.texts(split), work.labels(split)) for split in SPLITS)
-    phase = joint_phase(base, head, training, validation, work.train, work.weights(), number=number, seed=work.seed)
+    training, validation = (Samples(base, work.texts(split), work.targets(split)) for split in SPLITS)
+    phase = joint_phase(
+        base, head, training, validation, work.train, work.weights(), number=number, seed=work.seed, answer=work.answer
+    )
     return work.run(phase, start, f"together-{number}.npz")
 
 
@@ -179,13 +194,13 @@ def _features(work: _Work, base: TextBase, identity: Any) -> tuple[Labelled, Lab
         return grow(path, len(part), base.features, blocks, progress)
 
     features = {split: compute(split) for split in SPLITS}
-    training, validation = (Labelled([features[split]], work.labels(split)) for split in SPLITS)
+    training, validation = (Labelled([features[split]], work.targets(split)) for split in SPLITS)
     return training, validation
 
 
 def _save(work: _Work, base: TextBase, head: Any, identity: Any) -> dict[str, Any]:
     """Save and verify all files, then give them their final names. Return the fields of `Model` that they decide."""
-    save_text_model(base, head, work.scratch / "text_model")
+    save_text_model(base, head, work.scratch / "text_model", work.answer.output)
     if base.cut is not None:
         return _save_cut(work, base, base.cut, head)
     for name in ("text_model", "tokenizer"):  # from other work in this workspace
@@ -200,12 +215,14 @@ def _save(work: _Work, base: TextBase, head: Any, identity: Any) -> dict[str, An
 
 def _save_cut(work: _Work, base: TextBase, cut: Cut, head: Any) -> dict[str, Any]:
     scratch, labels = work.scratch, work.data.labels
-    save_ids_model(cut, head, scratch / "saved_model")
-    ids_model = open_ids_model(scratch / "saved_model")
+    output = work.answer.output
+    save_ids_model(cut, head, scratch / "saved_model", output)
+    ids_model = open_ids_model(scratch / "saved_model", output)
     samples = work.samples(CHECKED_SAMPLES)
     arrays = tokenize(cut, samples)
-    strings = run_texts(scratch / "text_model", samples)
-    difference = compare(strings, ids_model(*arrays), "the string model and the ids model")
+    size = work.answer.size
+    strings = run_texts(scratch / "text_model", samples, output) / size
+    difference = compare(strings, ids_model(*arrays) / size, "the string model and the ids model")
     device = open_tokenizer(cut.tokenizer)
     encoded = device_arrays(device, samples)
     same = [
@@ -248,11 +265,11 @@ def _save_cut(work: _Work, base: TextBase, cut: Cut, head: Any) -> dict[str, Any
 
 
 def _golden(work: _Work, device: Any, ids_model: Callable[..., NDArray[Any]]) -> None:
-    """Write the golden vectors: texts, their ids from the device tokenizer, and the ids model's probabilities."""
+    """Write the golden vectors: texts, their ids from the device tokenizer, and the ids model's answers."""
     texts = work.texts("test") or work.texts("train")
     chosen = [texts[index] for index in choose_golden(texts)]
-    probabilities = ids_model(*device_arrays(device, chosen))
-    write_golden(work.scratch / "tokenizer", chosen, probabilities, work.data.labels)
+    answers = ids_model(*device_arrays(device, chosen))
+    write_golden(work.scratch / "tokenizer", chosen, answers, work.data.labels, work.answer.output)
 
 
 def device_arrays(device: Tokenizer, texts: Sequence[str]) -> list[NDArray[Any]]:

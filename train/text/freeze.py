@@ -21,11 +21,11 @@ from .base import Cut, TextBase
 TEXT = "text"
 
 
-def save_ids_model(cut: Cut, head: Any, folder: Path) -> None:
+def save_ids_model(cut: Cut, head: Any, folder: Path, output: str = OUTPUT) -> None:
     """Save the network from the ids on as a SavedModel with constant weights, replacing what is there.
 
     Its one signature ``serving_default`` takes ``ids`` (1, length) int32 and ``lens`` (1,) int32, and the same of the
-    cut's further inputs, and gives ``probabilities`` (1, classes) float32. Raises StageError as `make_constant`.
+    cut's further inputs, and gives `output` (1, values) float32. Raises StageError as `make_constant`.
     """
     tf, _ = load()
     specifications = []
@@ -41,13 +41,13 @@ def save_ids_model(cut: Cut, head: Any, folder: Path) -> None:
     call = caller(make_constant(function.get_concrete_function(*specifications)), specifications)
 
     def serve(*tensors: Any) -> dict[str, Any]:
-        return {OUTPUT: call(dict(zip(cut.names, tensors, strict=True)))[0]}
+        return {output: call(dict(zip(cut.names, tensors, strict=True)))[0]}
 
     write(serve, specifications, folder)
 
 
-def save_text_model(base: TextBase, head: Any, folder: Path) -> None:
-    """Save the reference as a SavedModel: ``text`` (1,) string → ``probabilities`` (1, classes) float32.
+def save_text_model(base: TextBase, head: Any, folder: Path, output: str = OUTPUT) -> None:
+    """Save the reference as a SavedModel: ``text`` (1,) string → `output` (1, values) float32.
 
     Its weights stay variables, as encoders may exceed the size limit of a graph, and only TensorFlow runs it; those of
     a divided encoder are constants, as in its files.
@@ -58,22 +58,22 @@ def save_text_model(base: TextBase, head: Any, folder: Path) -> None:
 
     def serve(text: Any) -> dict[str, Any]:
         features = base.embed(text, False) if cut is None else cut.embed(cut.tokenize(text), False)
-        return {OUTPUT: head(features, training=False)}
+        return {output: head(features, training=False)}
 
     keep = [*base.keep, *head.weights]
     write(serve, [tf.TensorSpec((1,), tf.string, name=TEXT)], folder, keep=keep)
 
 
-def run_texts(folder: Path, texts: Sequence[str]) -> NDArray[Any]:
-    """Return the outputs (n, classes) float32 of the string model at `folder`."""
+def run_texts(folder: Path, texts: Sequence[str], output: str = OUTPUT) -> NDArray[Any]:
+    """Return the `output` (n, values) float32 of the string model at `folder`."""
     tf, _ = load()
     signature = serving(folder)
-    return np.concatenate([signature(**{TEXT: tf.constant([text])})[OUTPUT].numpy() for text in texts])
+    return np.concatenate([signature(**{TEXT: tf.constant([text])})[output].numpy() for text in texts])
 
 
-def open_ids_model(folder: Path) -> Callable[..., NDArray[Any]]:
+def open_ids_model(folder: Path, output: str = OUTPUT) -> Callable[..., NDArray[Any]]:
     """Return a function that runs the ids model at `folder`: ids (n, length), lens (n,) and further inputs in order of
-    their names (``ids``, ``lens``, ``ids_2``, …) → (n, classes) float32."""
+    their names (``ids``, ``lens``, ``ids_2``, …) → its `output` (n, values) float32."""
     tf, _ = load()
     signature = serving(folder)
     inputs = read(folder).signatures[SIGNATURE].inputs
@@ -85,7 +85,7 @@ def open_ids_model(folder: Path) -> Callable[..., NDArray[Any]]:
             signature(**{name: tf.constant(array[at : at + 1]) for name, array in zip(names, typed, strict=True)})
             for at in range(len(typed[0]))
         ]
-        return np.concatenate([row[OUTPUT].numpy() for row in rows])
+        return np.concatenate([row[output].numpy() for row in rows])
 
     return infer
 

@@ -12,7 +12,7 @@ from ...core.recipe import Train
 from ...frameworks.tensorflow import load
 from ..answers import Answer
 from ..compile import compile_model
-from ..head import generators
+from ..head import generators, sample_weights
 from ..joint import joint_model
 from ..keras_fit import Phase
 from .base import Cut, TextBase
@@ -21,17 +21,17 @@ TOKENIZE_BATCH = 256
 
 
 class Samples:
-    """Texts with their labels, tokenized once if the backbone is trained on its ids."""
+    """Texts with their targets, as `Answer.targets` makes them; tokenized once if the backbone is trained on its ids."""
 
-    def __init__(self, base: TextBase, texts: Sequence[str], labels: NDArray[Any]) -> None:
-        self.labels = labels
+    def __init__(self, base: TextBase, texts: Sequence[str], targets: NDArray[Any]) -> None:
+        self.targets = targets
         self._texts = texts
         self._tensors: tuple[NDArray[Any], ...] = ()
         if base.cut is not None and not base.cut.singly:
             self._tensors = tokenize(base.cut, texts)
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.targets)
 
     def batch(self, index: NDArray[Any]) -> tuple[Any, ...]:
         """Return the inputs of the texts at `index`: ids and lengths, or strings."""
@@ -78,11 +78,12 @@ def joint_phase(
     *,
     number: int,
     seed: int,
+    answer: Answer,
 ) -> Phase:
     """Return phase `number` (1: from scratch, 2: fine-tuning), in which all that is in ``base.learned`` learns with the
     head.
 
-    The loss is cross-entropy with `weights` per class, the backbone's regularization added. The order of the texts and
+    The loss is that of `answer`, with `weights` per class, the backbone's regularization added. The order of the texts and
     the dropout of the head follow from seed and epoch alone; random numbers inside a Hub encoder are fixed by its
     SavedModel, and may differ from run to run.
     """
@@ -95,9 +96,7 @@ def joint_phase(
     model = joint_model(embed, head, base.learned, losses=lambda: list(base.losses()))
     how = spec if number == 1 else spec.fine_tune
     steps = -(-len(training) // spec.batch_size)
-    compile_model(
-        model, spec, answer=Answer(len(weights)), learning_rate=how.learning_rate, epochs=how.epochs, steps=steps
-    )
+    compile_model(model, spec, answer=answer, learning_rate=how.learning_rate, epochs=how.epochs, steps=steps)
     return Phase(
         number=number,
         task="train" if number == 1 else "fine-tune",
@@ -111,14 +110,15 @@ def joint_phase(
     )
 
 
-def _training_batches(samples: Samples, batch: int, weights: NDArray[Any], seed: int, epochs: range) -> Any:
+def _training_batches(samples: Samples, batch: int, by_class: NDArray[Any], seed: int, epochs: range) -> Any:
+    weights = sample_weights(samples.targets, by_class)
+
     def read() -> Iterator[Any]:
         for epoch in epochs:
             order = np.random.default_rng((seed, 41, epoch + 1)).permutation(len(samples))
             for at in range(0, len(order), batch):
                 index = order[at : at + batch]
-                y = samples.labels[index].astype(np.int32)
-                yield samples.batch(index), y, weights[y]
+                yield samples.batch(index), samples.targets[index], weights[index]
 
     return _dataset(read, samples, weighted=True)
 
@@ -127,12 +127,13 @@ def _validation_batches(samples: Samples, batch: int) -> Any:
     def read() -> Iterator[Any]:
         for at in range(0, len(samples), batch):
             index = np.arange(at, min(at + batch, len(samples)))
-            yield samples.batch(index), samples.labels[index].astype(np.int32)
+            yield samples.batch(index), samples.targets[index]
 
     return _dataset(read, samples)
 
 
 def _dataset(read: Callable[[], Iterator[Any]], samples: Samples, *, weighted: bool = False) -> Any:
     tf, _ = load()
-    signature = (samples.signature, tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.float32))
+    target = tf.TensorSpec([None, *samples.targets.shape[1:]], samples.targets.dtype)
+    signature = (samples.signature, target, tf.TensorSpec([None], tf.float32))
     return tf.data.Dataset.from_generator(read, output_signature=signature if weighted else signature[:2]).prefetch(2)

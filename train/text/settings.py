@@ -14,11 +14,6 @@ def check_text_training(train: Train) -> None:
         raise InputError(
             "train.head.pooling makes vectors of maps of a picture; text encoders give vectors", "remove pooling"
         )
-    if train.head.output == "sigmoid":
-        raise InputError(
-            'train.head.output = "sigmoid" is for pictures and numbers, and the data are texts',
-            "leave it out: a softmax over two classes says the same",
-        )
     if train.fine_tune.layers:
         raise InputError(
             "train.fine_tune.layers counts layers of an image backbone; the data are texts",

@@ -13,6 +13,7 @@ from ...core.errors import InputError
 from ...core.progress import Listener
 from ...core.tokenizer import Tokenizer, open_tokenizer, read_file, read_settings
 from ...frameworks.tensorflow import load
+from ...tasks.classification import answers_fit
 from .vocabulary import GOLDEN, PAD
 
 GOLDEN_VERSION = 1
@@ -226,17 +227,19 @@ def choose_golden(texts: Sequence[str]) -> list[int]:
     return sorted(chosen)
 
 
-def write_golden(folder: Path, texts: Sequence[str], probabilities: Any, labels: Sequence[str]) -> None:
+def write_golden(
+    folder: Path, texts: Sequence[str], answers: Any, labels: Sequence[str], output: str = "probabilities"
+) -> None:
     """Write ``golden.json`` into a tokenizer's folder: the expected outputs of a port for `texts`.
 
-    `probabilities` (n, number of labels) are the float reference's. The file: ``version``, ``labels``, ``vectors``
-    [{``text``, ``ids`` (padded), ``count`` (how many ids are real), ``probabilities``}], and ``ids_2``, ``count_2`` and
-    so on where the model takes ids of several tokenizers.
+    `answers` (n, values) are the float reference's. The file: ``version``, ``labels``, ``vectors`` [{``text``, ``ids``
+    (padded), ``count`` (how many ids are real), and the answer under the name `output`}], and ``ids_2``, ``count_2``
+    and so on where the model takes ids of several tokenizers.
     """
     device = open_tokenizer(folder)
-    rows = np.asarray(probabilities, np.float64)
-    if rows.shape != (len(texts), len(labels)):
-        raise ValueError(f"probabilities have shape {rows.shape}, expected {(len(texts), len(labels))}")
+    rows = np.asarray(answers, np.float64)
+    if rows.ndim != 2 or len(rows) != len(texts) or (labels and not answers_fit(rows.shape[1], len(labels))):
+        raise ValueError(f"answers of {len(texts)} texts and {len(labels)} labels have the shape {rows.shape}")
     vectors = []
     for text, row in zip(texts, rows, strict=True):
         vector: dict[str, Any] = {"text": text}
@@ -244,7 +247,7 @@ def write_golden(folder: Path, texts: Sequence[str], probabilities: Any, labels:
             ending = f"_{number}" if number > 1 else ""
             vector[f"ids{ending}"], vector[f"count{ending}"] = part.encode(text)
         # float32 has seven digits.
-        vectors.append(vector | {"probabilities": [float(f"{p:.7g}") for p in row]})
+        vectors.append(vector | {output: [float(f"{p:.7g}") for p in row]})
     write_json(folder / GOLDEN, {"version": GOLDEN_VERSION, "labels": list(labels), "vectors": vectors})
 
 
