@@ -55,7 +55,7 @@ def sample_columns(command: Command) -> Command:
         click.option("--group", metavar="NAME", help="Of a table of numbers: the column that no window crosses."),
         click.option("--stride", type=click.IntRange(min=1), help="Rows between windows.  [default: --window]"),
         click.option("--window", type=click.IntRange(min=1), help="Rows of a table of numbers that are one sample."),
-        click.option("--target", metavar="NAME", help="Of a table of numbers: the right answers, or A,B."),
+        click.option("--target", metavar="NAME", help="Of a table of numbers or texts: the right answers, or A,B."),
         click.option("--features", metavar="A,B,…", help="Of a table of numbers.  [default: all but the target]"),
     ):
         command = option(command)

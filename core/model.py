@@ -17,6 +17,7 @@ from .files import plain_files
 from .picture_size import layout_of, sides_of, size_of
 
 SIGNATURE = "serving_default"  # of every SavedModel and file that is made here
+VALUES = "values"  # the output of models that are trained here to answer with numbers
 
 
 def plain_name(tensor: str) -> str:

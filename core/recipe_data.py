@@ -41,8 +41,8 @@ class Data(Table):
     )
     target: str = Field(
         "",
-        description="the column of a table of numbers that holds the right answer: class numbers or names, tags with "
-        "a bar between them, or a number; several columns of numbers as `a,b`",
+        description="the column of a table of numbers or texts that holds the right answer: class numbers or names, "
+        "tags with a bar between them, or a number; several columns of numbers as `a,b`",
     )
     window: int | None = Field(
         None, ge=1, description="rows of a table of numbers that are one sample: a window of a time series"

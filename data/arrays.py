@@ -63,7 +63,9 @@ class NpyWriter:
 
 
 def write_targets(listing: Listing, indices: list[int], path: Path) -> str:
-    """Write the targets of the samples at `indices` of `listing`, (N,) int64. Returns their SHA-256."""
-    with NpyWriter(path, (), "int64") as targets:
-        targets.append(listing.targets[np.array(indices, np.int64)])
+    """Write the targets of the samples at `indices` of `listing`, (N,) int64, or its values (N, …). Returns their
+    SHA-256."""
+    kept = listing.targets if listing.values is None else listing.values
+    with NpyWriter(path, kept.shape[1:], str(kept.dtype)) as targets:
+        targets.append(kept[np.array(indices, np.int64)])
     return targets.sha256

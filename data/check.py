@@ -17,8 +17,10 @@ import numpy as np
 from ..core.dataset import SPLITS
 from ..core.sample_files import UnreadableError
 from ..core.sanitize import csv_cell, shorten
+from ..tasks.multilabel import Multilabel
 from .listing import TRAIN, Listing, Remark, count, quoted
 from .splits import Assignment
+from .tags import missing_tags, tags_by_split
 
 EXAMPLES = 20
 # Unreadable samples that a warning names; the file UNREADABLE, beside the prepared data, names all of them.
@@ -87,7 +89,9 @@ class Check(Generic[S]):
         self._conflicts: list[dict[str, str]] = []
         self._conflicting = 0
         # Samples with targets that are no classes are listed as a class of their own each: copies do not contradict.
-        self._own_classes = len(listing.labels) == len(listing)
+        self._own_classes = len(listing.classes) == len(listing)
+        tags = listing.values if listing.task == Multilabel.name else None
+        self._tagged = None if tags is None else np.zeros((len(SPLITS), tags.shape[1]), np.int64)
         self._copies = [0 for _ in SPLITS]  # copies within each split
 
     def add_unreadable(self, index: int, error: UnreadableError) -> None:
@@ -100,17 +104,17 @@ class Check(Generic[S]):
         self._seen += 1
         self._traits.add(sample)
         first = self._first.setdefault(sample.digest, index)
-        names, targets, labels = self.listing.names, self.listing.targets, self.listing.labels
+        names, targets, right = self.listing.names, self.listing.targets, self.listing.right
         if first != index:
-            if targets[first] != targets[index] and not self._own_classes:
+            if not self._own_classes and self.listing.differ(first, index):
                 self._conflicting += 1
                 if len(self._conflicts) < EXAMPLES:
                     self._conflicts.append(
                         {
                             "file": names[index],
-                            "label": labels[targets[index]],
+                            "label": right(index),
                             "same_as": names[first],
-                            "other_label": labels[targets[first]],
+                            "other_label": right(first),
                         }
                     )
             if self._split_of[first] != split:
@@ -130,6 +134,8 @@ class Check(Generic[S]):
                 return False
         self._split_of[index] = split
         self.counts[split][int(targets[index])] += 1
+        if self._tagged is not None and self.listing.values is not None:
+            self._tagged[split] += self.listing.values[index]
         return True
 
     def excluded(self, plan: Assignment) -> list[dict[str, str]]:
@@ -163,10 +169,7 @@ class Check(Generic[S]):
             "duplicates_within": dict(zip(SPLITS, self._copies, strict=True)),
             "conflicts": {"count": self._conflicting, "examples": self._conflicts},
             **self._traits.report(),
-            "classes": {
-                label: {name: counts[target] for name, counts in zip(SPLITS, self.counts, strict=True)}
-                for target, label in enumerate(self.listing.labels)
-            },
+            **self._by_label(),
         }
         warnings = [
             *self.listing.remarks,
@@ -175,9 +178,28 @@ class Check(Generic[S]):
             *self._losses([row["file"] for row in unreadable]),
             *self._traits.warnings(),
             *self._balance(),
+            *self._missing_tags(),
         ]
         report["warnings"] = [{"what": what, "remedy": remedy} for what, remedy in warnings]
         return report
+
+    def _by_label(self) -> dict[str, Any]:
+        """Return the number of samples of each class, or with each tag, by split."""
+        if self._tagged is not None:
+            return {"tags": tags_by_split(self.listing.labels, self._tagged)}
+        if self.listing.values is not None:
+            return {}
+        return {
+            "classes": {
+                label: {name: counts[target] for name, counts in zip(SPLITS, self.counts, strict=True)}
+                for target, label in enumerate(self.listing.labels)
+            }
+        }
+
+    def _missing_tags(self) -> list[Remark]:
+        """Warn of tags that no sample of training or test has. Raises InputError where none has any."""
+        listing = self.listing
+        return [] if self._tagged is None else missing_tags(listing.labels, self._tagged, listing.source, listing.kind)
 
     def _similar_labels(self) -> list[Remark]:
         """Warn of labels that are probably meant to be the same."""
@@ -189,8 +211,9 @@ class Check(Generic[S]):
             return []
         return [
             Remark(
-                f"classes whose names differ in case or spaces only: {quoted(similar)}",
-                "use one name if they are one class",
+                f"{'tags' if self._tagged is not None else 'classes'} whose names differ in case or spaces only: "
+                f"{quoted(similar)}",
+                "use one name where they are the same",
             )
         ]
 
@@ -242,7 +265,7 @@ class Check(Generic[S]):
         return remarks
 
     def _balance(self) -> list[Remark]:
-        labels, noun = self.listing.labels, self.listing.kind
+        labels, noun = self.listing.classes, self.listing.kind
         if not labels:
             return []
         per_class = {target: self.counts[TRAIN][target] for target in range(len(labels))}
@@ -281,4 +304,4 @@ def missing_classes(check: Check[Any], planned: list[Counter[int]]) -> list[tupl
 
 def class_names(listing: Listing, targets: set[int]) -> str:
     """Return the names of classes for a message."""
-    return quoted([listing.labels[target] for target in sorted(targets)])
+    return quoted([listing.classes[target] for target in sorted(targets)]) if listing.classes else "any kind"

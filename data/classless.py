@@ -55,7 +55,7 @@ def without_classes(source: Source) -> Source:
         return _FlatOrClassFolders(source)
     if isinstance(source, ImageTable | TextTable) and not has_labels(source):
         return replace(source, columns=source.columns._replace(label=""))
-    return source
+    return replace(source, any_labels=True) if isinstance(source, TextTable) else source
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,14 @@ from numpy.typing import NDArray
 from ..core.errors import InputError
 from ..core.sample_files import Payload
 from ..core.sanitize import shorten
+from ..tasks import TARGETED
+from ..tasks.classification import Classification
 
 # Split codes in arrays: positions in core.dataset.SPLITS.
 TRAIN, VALIDATION, TEST = range(3)
 UNASSIGNED = -1
+# The beginning of the names of samples from data.test_source.
+TEST_SOURCE = "test_source/"
 
 Indices: TypeAlias = NDArray[np.int64]
 
@@ -73,9 +77,11 @@ class Names(Sequence[str]):
 class Listing:
     """The samples of one source, in an order that does not depend on the file system.
 
-    `targets` (N,) int64 are indices into `labels`, or all 0 without classes. `splits` (N,) int8 are TRAIN, VALIDATION
-    or TEST, or all UNASSIGNED. `names` identify the samples in reports and in the seeded splits. `stream` takes
-    ascending indices and yields their payloads in that order. `light` payloads decode faster than threads can switch.
+    `targets` (N,) int64 are indices into `labels`, or all 0 without classes. For a `task` other than classification
+    `values` (N, …) are what is right instead, and `labels` the names of the tags or values. `splits` (N,) int8 are
+    TRAIN, VALIDATION or TEST, or all UNASSIGNED. `names` identify the samples in reports and in the seeded splits.
+    `stream` takes ascending indices and yields their payloads in that order. `light` payloads decode faster than
+    threads can switch.
     """
 
     source: str
@@ -88,9 +94,35 @@ class Listing:
     remarks: tuple[Remark, ...] = ()
     light: bool = False
     kind: SampleKind = "image"
+    task: str = Classification.name
+    values: NDArray[Any] | None = None
+    by_name: bool = False
+    """Whether the values are tags that cells name, and not columns."""
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes of the samples; none where labels name tags or values."""
+        return self.labels if self.values is None else ()
+
+    @property
+    def cells(self) -> list[str]:
+        """The label of each sample."""
+        return [self.labels[number] for number in self.targets.tolist()]
+
+    def right(self, index: int) -> str:
+        """What is right of a sample, in words: its class, its tags or its numbers."""
+        if self.values is None:
+            return str(self.labels[int(self.targets[index])])
+        return str(TARGETED[self.task](len(self.labels)).right(self.values[index], self.labels))
+
+    def differ(self, first: int, second: int) -> bool:
+        """Whether other things are right of two samples."""
+        if self.values is None:
+            return bool(self.targets[first] != self.targets[second])
+        return not np.array_equal(self.values[first], self.values[second])
 
 
 class Probe(NamedTuple):
@@ -143,11 +175,13 @@ def existing_folder(path: Path, source: str) -> Path:
     return path.resolve()
 
 
-def with_test(train: Listing, test: Listing) -> Listing:
+def with_test(train: Listing, test: Listing, *, any_labels: bool = False) -> Listing:
     """Join two sources: all of `test` becomes the test split. A test split within `train` is left out.
 
-    Raises InputError when the two do not have the same set of labels.
+    Raises InputError when the two do not have the same set of labels, unless `any_labels` are allowed.
     """
+    if any_labels:
+        train, test = (_labelled(one, sorted({*train.labels, *test.labels})) for one in (train, test))
     if set(train.labels) != set(test.labels):
         only_train = [label for label in train.labels if label not in set(test.labels)]
         only_test = [label for label in test.labels if label not in set(train.labels)]
@@ -176,7 +210,7 @@ def with_test(train: Listing, test: Listing) -> Listing:
     train_splits = train.splits[keep]
     return replace(
         train,
-        names=[train.names[i] for i in keep] + [f"test_source/{name}" for name in test.names],
+        names=[train.names[i] for i in keep] + [f"{TEST_SOURCE}{name}" for name in test.names],
         targets=np.concatenate([train.targets[keep], train_target[test.targets]]),
         splits=np.concatenate(
             [np.where(train_splits == UNASSIGNED, TRAIN, train_splits), np.full(len(test), TEST)]
@@ -186,3 +220,10 @@ def with_test(train: Listing, test: Listing) -> Listing:
         remarks=tuple(remarks),
         light=train.light and test.light,
     )
+
+
+def _labelled(listing: Listing, labels: Sequence[str]) -> Listing:
+    """Return a listing with further `labels`."""
+    places = {label: number for number, label in enumerate(labels)}
+    numbers = np.array([places[label] for label in listing.labels], np.int64)
+    return replace(listing, labels=tuple(labels), targets=numbers[listing.targets])

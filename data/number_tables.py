@@ -5,13 +5,12 @@ Files are untrusted: a row is bounded, and what is no number is named with its l
 
 from __future__ import annotations
 
-import math
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +23,9 @@ from .decode_text import check_encoding
 from .files import SPLIT_NAMES
 from .listing import quoted
 from .rows import open_table, rows_of_cells
-from .tags import are_tags, tags_of
+from .target_cells import FILL, Targets, is_number, number_of, read_targets
 
-_FILL = "fill such cells as the app will, or leave those rows out"
+_NAME_FEATURES = "correct it, or name the columns that are numbers: --features a,b,c"
 
 
 @dataclass(frozen=True)
@@ -49,18 +48,6 @@ class Columns:
         """Return the columns of a table with this header: a name with commas is several, unless a column has it."""
         apart = [[name] if name in header else name.split(",") for name in self.targets]
         return replace(self, targets=tuple(name.strip() for names in apart for name in names if name.strip()))
-
-
-class Targets(NamedTuple):
-    """The target of each row.
-
-    `values` (N,) are int64 where all are whole numbers, float32 where they are numbers, else texts; (N, k) for several
-    columns of numbers, which have the `names`. Tags are (N, tags) uint8, 0 or 1, and `tags` is true.
-    """
-
-    values: NDArray[Any]
-    names: tuple[str, ...] = ()
-    tags: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,12 +83,14 @@ def read_numbers(
     split: str = "all",
     targets: bool = True,
     tags: bool = False,
+    numbers: bool = False,
 ) -> NumberTable:
     """Read a CSV or Parquet file (by its name's ending).
 
     Without features all columns of numbers but the target, the group and ``split`` are taken; a CSV column is one of
     numbers if its first cell is. Where a column ``split`` has rows of `split`, those are chosen, else all. Without
-    `targets` those columns are left out. A column of texts, of which one has a ``|``, holds tags; with `tags` any does.
+    `targets` those columns are left out. A column of texts, of which one has a ``|``, holds tags; with `tags` any does,
+    and with `numbers` one of texts is refused.
 
     Raises InputError when a column is missing, a cell is empty, no number, or not finite, naming its line;
     NotInstalledError where Parquet needs PyArrow.
@@ -114,7 +103,10 @@ def read_numbers(
         check_encoding(encoding)
         with open_table(path, encoding) as (content, inner):
             table, held = _read_csv(path, rows_of_cells(content, inner, path, ","), columns, split)
-    return replace(table, targets=_targets(path, held, table, tags=tags)) if targets and held else table
+    if not targets or not held:
+        return table
+    place = lambda row: f"{path}, {table.place(row)}"  # noqa: E731
+    return replace(table, targets=read_targets(held, place, tags=tags, numbers=numbers))
 
 
 def _read_csv(path: Path, rows: Iterator[tuple[int, list[str]]], columns: Columns, split: str) -> _Read:
@@ -128,7 +120,7 @@ def _read_csv(path: Path, rows: Iterator[tuple[int, list[str]]], columns: Column
     split_column = _split_column(header, columns)
     others = (*columns.targets, columns.group, split_column)
     names = columns.features or tuple(
-        name for name, cell in zip(header, cells, strict=True) if name not in others and _is_number(cell)
+        name for name, cell in zip(header, cells, strict=True) if name not in others and is_number(cell)
     )
     _need_columns(path, names, header)
     at = [header.index(name) for name in names]
@@ -136,7 +128,8 @@ def _read_csv(path: Path, rows: Iterator[tuple[int, list[str]]], columns: Column
     values, lines, texts = array("d"), array("q"), {name: list[str]() for name in aside}
     while cells:
         for index in at:
-            values.append(_number(path, f"line {line}", header[index], cells[index]))
+            where = partial(_where, path, line, header[index])
+            values.append(number_of(cells[index], where, _NAME_FEATURES))
         for name, index in aside.items():
             texts[name].append(cells[index].strip())
         lines.append(line)
@@ -146,6 +139,10 @@ def _read_csv(path: Path, rows: Iterator[tuple[int, list[str]]], columns: Column
     chosen = _chosen(splits, split, len(lines))
     held = {name: texts[name] for name in columns.targets}
     return NumberTable(names, numbers, None, texts.get(columns.group, ()), chosen, lines, splits), held
+
+
+def _where(path: Path, line: int, column: str) -> str:
+    return f"{path}, line {line}, column {shorten(column, 80)!r}"
 
 
 def _split_column(header: Sequence[str], columns: Columns) -> str:
@@ -196,69 +193,6 @@ def _need_columns(path: Path, names: Sequence[str], header: Sequence[str]) -> No
         )
 
 
-def _is_number(cell: str) -> bool:
-    with suppress(ValueError):
-        float(cell)
-        return True
-    return False
-
-
-def _number(path: Path, place: str, column: str, cell: str) -> float:
-    where = f"{path}, {place}, column {shorten(column, 80)!r}"
-    if not cell.strip():
-        raise InputError(f"{where}: empty, and a number is expected", _FILL)
-    try:
-        number = float(cell)
-    except ValueError:
-        raise InputError(
-            f"{where}: {shorten(cell, 80)!r} is no number",
-            "correct it, or name the columns that are numbers: --features a,b,c",
-        ) from None
-    if not math.isfinite(number):
-        raise InputError(f"{where}: {shorten(cell, 80)!r} is not finite", _FILL)
-    return number
-
-
-def _targets(path: Path, held: Mapping[str, Any], table: NumberTable, *, tags: bool) -> Targets:
-    """Return the targets in the columns `held`, which are texts of a CSV file, or arrays."""
-    if len(held) > 1:
-        several = [_numbers(path, table, column, cells) for column, cells in held.items()]
-        return Targets(_whole(np.stack(several, axis=1)), tuple(held))
-    ((column, cells),) = held.items()
-    if isinstance(cells, np.ndarray) and cells.dtype.kind != "U":
-        return Targets(_whole(cells.astype(np.float64)))
-    texts = [str(cell) for cell in cells]
-    if tags or are_tags(texts):
-        found, names = tags_of(texts, lambda row: f"{path}, {table.place(row)}, column {shorten(column, 80)!r}")
-        return Targets(found, names, tags=True)
-    if empty := [row for row, cell in enumerate(texts) if not cell]:
-        raise InputError(f"{path}, {table.place(empty[0])}, column {shorten(column, 80)!r}: no target", _FILL)
-    are_numbers = [_is_number(cell) for cell in texts]
-    if not any(are_numbers) or isinstance(cells, np.ndarray):
-        return Targets(np.array(texts))
-    if not all(are_numbers):
-        odd = are_numbers.index(sum(are_numbers) * 2 < len(are_numbers))
-        raise InputError(
-            f"{path}, {table.place(odd)}, column {shorten(column, 80)!r}: {shorten(texts[odd], 80)!r} is "
-            f"{'a number among names' if are_numbers[odd] else 'no number, and others are'}",
-            "write numbers in each row, or the names of classes in each",
-        )
-    return Targets(_whole(_numbers(path, table, column, texts)))
-
-
-def _numbers(path: Path, table: NumberTable, column: str, cells: Any) -> NDArray[np.float64]:
-    """Return a column of targets (N,). Raises InputError for texts, with the line."""
-    if isinstance(cells, np.ndarray) and cells.dtype.kind != "U":
-        return cells.astype(np.float64)
-    return np.array([_number(path, table.place(row), column, str(cell)) for row, cell in enumerate(cells)])
-
-
-def _whole(values: NDArray[np.float64]) -> NDArray[Any]:
-    """Return targets as int64 where all are whole numbers, else as float32."""
-    whole = not (values % 1).any() and float(np.abs(values).max()) < 2**53
-    return values.astype(np.int64 if whole else np.float32)
-
-
 def _read_parquet(path: Path, columns: Columns, split: str) -> _Read:
     EXTRAS["parquet"].require("reading Parquet files needs")
     try:
@@ -304,13 +238,13 @@ def _column(path: Path, name: str, column: Any) -> NDArray[Any]:
     """Return a column's values as numbers or texts. Raises InputError that names the first row without one."""
     if column.null_count:
         row = int(np.flatnonzero(np.array(column.is_null()))[0])
-        raise InputError(f"{path}, row {row} (from 0), column {shorten(name, 80)!r}: empty", _FILL)
+        raise InputError(f"{path}, row {row} (from 0), column {shorten(name, 80)!r}: empty", FILL)
     values = np.asarray(column.to_numpy())
     if values.dtype.kind == "O" and all(isinstance(one, str) for one in values):
         return values.astype(str)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         row = int(np.flatnonzero(~np.isfinite(values))[0])
-        raise InputError(f"{path}, row {row} (from 0), column {shorten(name, 80)!r}: not finite", _FILL)
+        raise InputError(f"{path}, row {row} (from 0), column {shorten(name, 80)!r}: not finite", FILL)
     if values.dtype.kind not in "biuf":
         raise InputError(
             f"{path}: the column {shorten(name, 80)!r} is {shorten(str(column.type), 80)}",

@@ -54,7 +54,11 @@ class PackageSource:
 
     def listing(self) -> Listing:
         """Return the samples. Raises InputError when the distribution, or the path in it, does not exist."""
-        return self._open(self._distribution()).listing()
+        return self.opened().listing()
+
+    def opened(self) -> TextTable | FolderSource:
+        """Return the table or the folder. Raises InputError as `listing`."""
+        return self._open(self._distribution())
 
     def _distribution(self) -> metadata.Distribution:
         if not _NAME.fullmatch(self.name):

@@ -18,6 +18,7 @@ from ..core.sample_files import Payload, UnreadableError
 from ..core.sanitize import shorten
 from .decode_text import check_encoding, decode_text
 from .listing import Listing, SampleKind, count
+from .preparing import trained_texts
 from .sources import check_source, kind_of, open_source
 from .splits import assign
 
@@ -46,7 +47,9 @@ def check_trainable(data: Data, *, seed: int, folder: Path) -> None:
     kind = kind_of(data, folder)
     if kind == "text":
         check_encoding(data.encoding)
-    listing = open_source(data.source, data, folder, kind).listing()
+    listing = (
+        trained_texts(data, "", folder) if kind == "text" else open_source(data.source, data, folder, kind).listing()
+    )
     assign(listing, data, seed=seed)
     _check_readable(listing, _reader(kind, data))
 

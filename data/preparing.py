@@ -22,6 +22,7 @@ from ..core.progress import Listener
 from ..core.recipe_data import Data
 from ..core.sanitize import shorten
 from ..core.store import package_versions
+from . import text_targets
 from .check import Check, Sample, Traits, class_names, missing_classes, write_unreadable
 from .decode_text import DecodedText, check_encoding
 from .images import ImageTraits, image_pass
@@ -39,9 +40,10 @@ Use = Literal["all", "train", "test"]
 S = TypeVar("S", bound=Sample)
 
 
-def fingerprint(data: Data, *, seed: int, folder: Path, use: Use = "all") -> dict[str, Any]:
+def fingerprint(data: Data, *, seed: int, folder: Path, use: Use = "all", task: str = "") -> dict[str, Any]:
     """Return what the prepared data depend on, except `use`: a cheap, JSON-able cache key.
 
+    `task` is the recipe's, where texts may have other targets than classes (`text_targets`).
     It holds names, sizes and times of files; hashes of tables, built-in sets and package contents; name and version of
     catalogues. `folder` is the recipe's folder. Raises InputError when a source does not exist, is invalid (unknown
     scheme, wrong rows), cannot be split (if its labels are known already) or needs a package that is not installed.
@@ -50,18 +52,27 @@ def fingerprint(data: Data, *, seed: int, folder: Path, use: Use = "all") -> dic
     if kind == "text":
         check_encoding(data.encoding)
     classes = use == "all"
+    if kind == "text" and classes and (targeted := text_targets.with_targets(data, task, folder)) is not None:
+        text_targets.check_learnable(targeted)
+        assign(targeted, data, seed=seed)
+        sources = text_targets.identity(data, folder)
+        return {"task": targeted.task, **_facts(data, kind, seed, sources)}
     probes = {"source": open_source(data.source, data, folder, kind, classes=classes).probe()}
     if data.test_source:
         probes["test_source"] = open_source(data.test_source, data, folder, kind, classes=classes).probe()
     listings = [probe.listing for probe in probes.values() if probe.listing is not None]
     if classes and len(listings) == len(probes):
         assign(with_test(*listings) if data.test_source else listings[0], data, seed=seed)
+    return _facts(data, kind, seed, {name: probe.identity for name, probe in probes.items()})
+
+
+def _facts(data: Data, kind: SampleKind, seed: int, sources: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "kind": kind,
         "settings": data.model_dump(mode="json"),
         "seed": seed,
-        "sources": {name: probe.identity for name, probe in probes.items()},
+        "sources": dict(sources),
         # Copies of texts are detected by Unicode's normal form, which new versions of Unicode extend.
         "packages": package_versions(["pillow"]) if kind == "image" else {"unicode": unicodedata.unidata_version},
     }
@@ -124,16 +135,18 @@ def prepare(
 
 
 def prepare_texts(
-    data: Data, *, seed: int, folder: Path, workspace: Path, listener: Listener, use: Use = "all"
+    data: Data, *, seed: int, folder: Path, workspace: Path, listener: Listener, use: Use = "all", task: str = ""
 ) -> PreparedData:
     """Split and check the texts of `data`; write ``SPLIT.jsonl``, labels and ``data.json`` into `workspace`.
+
+    With `use` = ``all`` the targets may be tags or numbers: of `task`, or what they show (`text_targets`).
 
     Texts are decoded by data.encoding and written without a byte order mark, otherwise unchanged. Of copies (see
     `decode_text`) only one is written: in test, else in validation, else in training. Order, `use`, limits and errors
     are as in `prepare`. Memory holds one text at a time, and a digest and a few numbers of each.
     """
     check_encoding(data.encoding)
-    listing = _listing(data, folder, "text", use)
+    listing = trained_texts(data, task, folder) if use == "all" else _listing(data, folder, "text", use)
 
     def one_pass(check: Check[DecodedText], plan: Assignment) -> dict[str, str]:
         return text_pass(
@@ -154,11 +167,21 @@ def prepare_texts(
             width=0,
             resize="",
             counts=report["kept"],
-            sha256=sha256_of(digests),
+            sha256=sha256_of(digests if listing.values is None else [digests, listing.task, listing.labels]),
             report=report,
             kind="text",
+            task=listing.task,
         )
     )
+
+
+def trained_texts(data: Data, task: str, folder: Path) -> Listing:
+    """Return the texts to train on, with classes or other targets. Raises InputError as `prepare_texts`."""
+    listing = text_targets.with_targets(data, task, folder)
+    if listing is None:
+        return _listing(data, folder, "text", "all")
+    text_targets.check_learnable(listing)
+    return listing
 
 
 def _listing(data: Data, folder: Path, kind: SampleKind, use: Use) -> Listing:

@@ -27,6 +27,8 @@ MAX_ROW_BYTES = 64 << 20
 MAX_TRANSCODED_BYTES = 512 << 20
 # The csv module of Python 3.10 refuses NUL. While rows are parsed, a code point that no decoder produces replaces it.
 _NUL, _NUL_SUBSTITUTE = "\0", "\udc00"
+# Between the tags of one cell.
+BAR = "|"
 
 
 class Row(NamedTuple):
@@ -194,10 +196,13 @@ class DelimitedRows:
 
 
 class JsonRows:
-    """JSON Lines: one object per line, with the columns as keys."""
+    """JSON Lines: one object per line, with the columns as keys.
 
-    def __init__(self, content: BinaryIO, encoding: str, columns: Columns) -> None:
-        self._content, self._encoding, self._columns = content, encoding, columns
+    Where labels are `tagged`, they may also be numbers with a fraction, null, and lists of tags.
+    """
+
+    def __init__(self, content: BinaryIO, encoding: str, columns: Columns, *, tagged: bool = False) -> None:
+        self._content, self._encoding, self._columns, self._tagged = content, encoding, columns, tagged
 
     def __iter__(self) -> Iterator[Row | WrongRow]:
         number = end = 0
@@ -238,6 +243,8 @@ class JsonRows:
         text, label = entry[self._columns.text], entry[self._columns.label] if self._columns.label else ""
         if not isinstance(text, str):
             raise UnreadableError(f"{shorten(self._columns.text)!r} is {_json_type(text)}, not a string")
+        if self._tagged:
+            label = _as_cell(label)
         if isinstance(label, bool):
             label = "true" if label else "false"
         if not isinstance(label, str | int):
@@ -248,6 +255,15 @@ class JsonRows:
         if split is not None and not isinstance(split, str):
             raise UnreadableError(f"'split' is {_json_type(split)}, not a string")
         return text, str(label), (split or "").strip().lower()
+
+
+def _as_cell(value: Any) -> Any:
+    """Return a number, null or a list of tags as the cell of a table has it; other values as they are."""
+    if value is None or isinstance(value, float):
+        return "" if value is None else repr(value)
+    if isinstance(value, list) and all(isinstance(tag, str) and BAR not in tag for tag in value):
+        return BAR.join(value)
+    return value
 
 
 class _TooLongError(csv.Error):

@@ -70,7 +70,8 @@ def open_source(text: str, data: Data, folder: Path, kind: SampleKind, *, classe
     unknown scheme or name, or one of the other kind. The source's own methods check that the data exist.
     """
     scheme, colon, rest = text.partition(":")
-    if colon and (scheme in MEASURED or data.features or data.target or data.window):
+    numbers = data.features or data.window or (data.target and kind != "text")
+    if colon and (scheme in MEASURED or numbers):
         held = MEASURED.get(scheme, MEASURED["npz"])
         raise InputError(
             f"data source {shorten(text, 200)!r} holds {held} cannot be trained on with this model",
@@ -125,7 +126,7 @@ def check_source(data: Data, folder: Path) -> None:
     except (ValueError, LookupError, csv.Error) as error:
         raise InputError(f"{path}: its header cannot be read: {error}", "give its encoding with --encoding") from error
     columns = {cell.strip().casefold() for cell in header}
-    required = ("path", "label") if kind == "image" else (data.text_column, data.label_column)
+    required = ("path", "label") if kind == "image" else (data.text_column, data.target or data.label_column)
     texts = scheme == "tsv" or kind == "text" or "path" not in columns
     if missing := [name for name in required if name.strip().casefold() not in columns]:
         raise InputError(
@@ -157,7 +158,7 @@ def resolve_path(path: str, folder: Path) -> Path:
 
 
 def _columns(data: Data) -> Columns:
-    return Columns(data.text_column, data.label_column)
+    return Columns(data.text_column, data.target or data.label_column)
 
 
 def _folder(text: str, rest: str, data: Data, folder: Path, kind: SampleKind) -> Source:

@@ -18,6 +18,9 @@ from ..core.errors import InputError
 from ..core.recipe_data import Data
 from .listing import TEST, VALIDATION, Indices, Listing, Remark, count, quoted
 
+# The class of samples whose targets are no classes.
+_ONE = ("all",)
+
 
 @dataclass(frozen=True)
 class Assignment:
@@ -31,12 +34,13 @@ class Assignment:
 def assign(listing: Listing, data: Data, *, seed: int, without: Collection[int] = ()) -> Assignment:
     """Return the splits of `listing` without the samples `without`.
 
-    A class with three samples or more is in every split that is made here; one with two is not in validation. If
+    A class with three samples or more is in every split that is made here; one with two is not in validation. Samples
+    whose targets are no classes are split as one class. If
     `data.limit_train` takes effect, a validation split made here shrinks in proportion. Raises InputError when there
     are fewer than two classes, when a class has no training sample or too few to split, and when a limit is smaller
     than the number of classes.
     """
-    labels, noun = listing.labels, listing.kind
+    labels, noun = listing.classes if listing.values is None else _ONE, listing.kind
     if not labels:
         raise InputError(
             f"{listing.source}: the {noun}s have no classes, and a classifier needs classes to train",
@@ -48,7 +52,7 @@ def assign(listing: Listing, data: Data, *, seed: int, without: Collection[int] 
                 else ""
             ),
         )
-    if len(labels) < 2:
+    if len(labels) < 2 and listing.values is None:
         raise InputError(
             f"there is only one class: {quoted(labels)}",
             "a classifier needs two or more: one sub-folder (or label) per class. If the sub-folders are splits, they "
@@ -56,7 +60,7 @@ def assign(listing: Listing, data: Data, *, seed: int, without: Collection[int] 
         )
     has_test, has_validation = (bool(np.any(listing.splits == code)) for code in (TEST, VALIDATION))
     train, validation, test = _members(listing, seed, without)
-    _check_no_empty_class(listing, train)
+    _check_no_empty_class(listing, labels, train)
     remarks = []
     if has_test:
         untested = [label for label, part in zip(labels, test, strict=True) if not len(part)]
@@ -92,7 +96,8 @@ def assign(listing: Listing, data: Data, *, seed: int, without: Collection[int] 
         for number, part in enumerate(train):
             cut = _share(len(part), data.validation, 1) if len(part) > 1 else 0
             validation[number], train[number] = part[:cut], part[cut:]
-    origin = [f"cut off by seed {seed}: {share:.3g} of each class" for share in (data.validation, data.test)]
+    of_each = " of each class" if listing.values is None else ""
+    origin = [f"cut off by seed {seed}: {share:.3g}{of_each}" for share in (data.validation, data.test)]
     origins = ("given" if has_test else "what is left", "given" if has_validation else origin[0])
     before = sum(map(len, train))
     if data.limit_train is not None and data.limit_train < before:
@@ -178,7 +183,7 @@ def _members(
     usable[list(without)] = False
     order = np.lexsort((ranks(listing.names, seed), listing.targets))
     order = order[usable[order]]
-    classes = max(1, len(listing.labels))  # samples without classes count as one class
+    classes = max(1, len(listing.classes))  # samples without classes count as one class
     edges = np.searchsorted(listing.targets[order], np.arange(classes + 1))
     split = listing.splits[order]
 
@@ -188,8 +193,8 @@ def _members(
     return part((split != VALIDATION) & (split != TEST)), part(split == VALIDATION), part(split == TEST)
 
 
-def _check_no_empty_class(listing: Listing, train: list[Indices]) -> None:
-    empty = [label for label, part in zip(listing.labels, train, strict=True) if not len(part)]
+def _check_no_empty_class(listing: Listing, labels: Sequence[str], train: list[Indices]) -> None:
+    empty = [label for label, part in zip(labels, train, strict=True) if not len(part)]
     if empty:
         links = [refusal.name for refusal in listing.refused]
         because = f". Left out: {quoted(links, 3)} ({listing.refused[0].why})" if links else ""

@@ -109,7 +109,7 @@ class TextTable:
     quotation marks are ordinary characters in it (text/tab-separated-values). A JSON Lines file has one object per
     line, whose label is a string, a whole number, true or false. Columns are found by their exact names, or else
     regardless of case. A row is named by the number of its first line. With the label column ``""`` the texts have no
-    classes. Where labels are `tagged`, they may be empty, and each may be another.
+    classes. Where labels are `tagged`, they may be empty, and each may be another; with `any_labels` the latter alone.
 
     The file is read twice: once to list its rows (first and last byte, label and split), and once to read the texts.
     It is never in memory as a whole.
@@ -121,6 +121,7 @@ class TextTable:
     columns: Columns
     encoding: str
     tagged: bool = False
+    any_labels: bool = False
 
     def probe(self) -> Probe:
         """Return the file's hash."""
@@ -162,7 +163,7 @@ class TextTable:
         if not labels:
             raise InputError(f"{self.file} has no rows with a text and a label", "write one row per text")
         _check_splits(self.file, set(codes), "text")
-        if labelled:
+        if labelled and not self.any_labels:
             self._check_labels(labels)
         names = sorted(interned) if self.columns.label else []
         targets = {label: target for target, label in enumerate(names)}
@@ -192,7 +193,7 @@ class TextTable:
 
     def _rows(self, content: BinaryIO, encoding: str) -> Rows:
         if self.format == "jsonl":
-            return JsonRows(content, encoding, self.columns)
+            return JsonRows(content, encoding, self.columns, tagged=self.tagged)
         return DelimitedRows(content, encoding, self.file, self.columns, "," if self.format == "csv" else "\t")
 
     def _check_labels(self, labels: list[str]) -> None:
@@ -201,7 +202,8 @@ class TextTable:
             raise InputError(
                 f"{self.file}: {single:,} of {len(labels):,} rows have a label that no other row has, such as "
                 f"{shorten(labels[0])!r}",
-                f"data.label_column = {shorten(self.columns.label)!r} must name the column of classes",
+                f"data.label_column = {shorten(self.columns.label)!r} must name the column of classes; "
+                'of numbers set task = "regression", of tags (cat|dog) task = "multilabel"',
             )
 
     def _remarks(self, quotes: int, rows: int) -> tuple[Remark, ...]:

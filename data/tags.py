@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.dataset import SPLITS
 from ..core.errors import InputError
 from ..core.sanitize import shorten
+from .listing import TEST, TRAIN, Remark, quoted
+from .rows import BAR
 
-SEPARATOR = "|"
+SEPARATOR = BAR
 # A bound on samples × tags, in bytes: a column of texts is no column of tags.
 MOST_CELLS = 1 << 30
 
@@ -54,3 +58,30 @@ def tags_of(cells: Sequence[str], place: Callable[[int], str]) -> tuple[NDArray[
     for row, tags in enumerate(rows):
         found[row, [numbers[tag] for tag in tags]] = 1
     return found, tuple(names)
+
+
+def tags_by_split(labels: Sequence[str], held: NDArray[Any]) -> dict[str, dict[str, int]]:
+    """Return by tag how many samples of each split have it; `held` (splits, tags) are those numbers."""
+    return {
+        label: dict(zip(SPLITS, counts, strict=True)) for label, counts in zip(labels, held.T.tolist(), strict=True)
+    }
+
+
+def missing_tags(labels: Sequence[str], held: NDArray[Any], source: str, noun: str) -> list[Remark]:
+    """Return warnings of tags that no test sample has, or no training sample; `held` as in `tags_by_split`.
+
+    Raises InputError where no sample of one of the two has any tag. `noun` is what samples are called.
+    """
+    remarks = []
+    for code, consequence in ((TEST, "mAP is that of the other tags"), (TRAIN, "it cannot be learned")):
+        missing = [label for label, count in zip(labels, held[code].tolist(), strict=True) if not count]
+        what = "training" if code == TRAIN else "test"
+        if len(missing) == len(labels):
+            raise InputError(
+                f"{source}: no {what} {noun} has any tag", f"give more {noun}s, or a {what} split with tags"
+            )
+        if missing:
+            remarks.append(
+                Remark(f"no {what} {noun} has {quoted(missing)}: {consequence}", f"give more {noun}s with these tags")
+            )
+    return remarks

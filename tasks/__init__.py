@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
+
+from numpy.typing import NDArray
 
 from ..core.measurement import Measurement
 from .by_parts import ByParts
@@ -25,6 +28,7 @@ __all__ = [
     "comparable",
     "compare",
     "figure_of",
+    "inferred_task",
     "metric_of",
     "quality_of",
     "task_of",
@@ -38,6 +42,11 @@ TARGETED: dict[str, type[ByParts]] = {
     task.name: task for task in (Detection, Multilabel, Regression, Tensor, Segmentation, Embedding)
 }
 TASKS |= TARGETED
+
+
+def inferred_task(targets: NDArray[Any]) -> str:
+    """Return the task that targets (N, …) show themselves to be of; classification, which has checks of its own."""
+    return next((name for name, task in TARGETED.items() if task.recognizes(targets)), Classification.name)
 
 
 def task_of(labels: Sequence[str], name: str = Classification.name) -> Task:

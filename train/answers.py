@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..core.dataset import PreparedData
 from ..core.errors import InputError
+from ..core.model import VALUES
 from ..core.recipe import Train
 from ..frameworks.tensorflow import load
 from ..tasks.multilabel import Multilabel
@@ -34,7 +35,7 @@ class Answer:
     @property
     def output(self) -> str:
         """The name of the model's output."""
-        return "values" if self.activation == "linear" else "probabilities"
+        return VALUES if self.activation == "linear" else "probabilities"
 
     @property
     def size(self) -> float:

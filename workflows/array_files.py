@@ -21,7 +21,8 @@ from ..core.model import plain_name
 from ..core.progress import Listener
 from ..core.recipe_data import Data
 from ..core.sanitize import shorten
-from ..data.number_tables import Columns, Targets, read_numbers
+from ..data.number_tables import Columns, read_numbers
+from ..data.target_cells import Targets
 from ..data.windows import mixed_windows, window_rows
 from ..tasks.multilabel import Multilabel
 from ..train.external import Input
@@ -67,7 +68,7 @@ def with_arrays(
     kind, inputs = spec.kind, spec.inputs
     scheme, _, rest = data.source.partition(":")
     table = scheme == "parquet" or (scheme == "csv" and kind == "tensor")
-    _check_keys(data, scheme, table=table)
+    _check_keys(data, scheme, table=table, texts=kind == "text")
     if scheme == "wav":
         return with_waves(data, spec, source_path(rest, folder), use, listener, task, targets=targets)
     if scheme == "masks":
@@ -107,9 +108,9 @@ def with_arrays(
     return replace(samples, source=data.source)
 
 
-def _check_keys(data: Data, scheme: str, *, table: bool) -> None:
+def _check_keys(data: Data, scheme: str, *, table: bool, texts: bool) -> None:
     """Raise InputError for a key that has no meaning for this source: nothing that a user says is left unheard."""
-    named = {key for key in _TABLE_KEYS if getattr(data, key)}
+    named = {key for key in _TABLE_KEYS if getattr(data, key)} - ({"target"} if texts else set())
     if named and not table:
         raise InputError(
             f"{' and '.join(sorted(named))}: for tables of numbers, and for this model {shorten(data.source, 200)!r} "

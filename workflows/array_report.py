@@ -62,17 +62,6 @@ def report_of(
     return report
 
 
-def missing_tags(labels: Sequence[str], tested: NDArray[Any], source: str) -> list[dict[str, str]]:
-    """Return a warning of tags that no test sample has. Raises InputError where no sample has any."""
-    missing = [label for label, column in zip(labels, tested.T, strict=True) if not column.any()]
-    if len(missing) == len(labels):
-        raise InputError(f"{source}: no test sample has any tag", "give more samples, or a test split with tags")
-    if not missing:
-        return []
-    return [{"what": f"no test sample has {quoted(missing)}: mAP is that of the other tags",
-             "remedy": "give more samples with these tags"}]  # fmt: skip
-
-
 def check_splits(report: Mapping[str, Any], counts: Mapping[str, int], source: str) -> None:
     """Raise InputError where training or test has no sample, or none of a class."""
     for split in ("train", "test"):

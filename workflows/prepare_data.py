@@ -44,12 +44,14 @@ def prepared(
     fingerprint: dict[str, Any] | None = None,
     beside: Path | None = None,
     helpers: Helpers | None = None,
+    task: str = "",
 ) -> PreparedData:
     """Return the data set of `data` for a model that takes `input_spec`, prepared now or taken from the store.
 
     Relative paths are relative to `folder`. `fingerprint` saves reading the source a second time; `tf` is a running
     process that reads catalogues with TensorFlow. The list of samples that could not be read is put beside the store,
-    or into `beside` if the store is temporary. `helpers` decode images, too.
+    or into `beside` if the store is temporary. `helpers` decode images, too. `task` is the recipe's, which trains on
+    the data.
     """
     data = with_arrays(data, input_spec, folder, use=use, targets=False, listener=listener)
     if isinstance(data, Samples):
@@ -94,7 +96,7 @@ def prepared(
             else:
                 _decode(
                     data, input_spec, seed=seed, folder=folder, workspace=workspace, listener=listener, use=use,
-                    helpers=helpers,
+                    helpers=helpers, task=task,
                 )  # fmt: skip
     place = store.root.parent if store.root.name == STORE else beside
     if place is not None:
@@ -112,11 +114,12 @@ def _decode(
     listener: Listener,
     use: Use,
     helpers: Helpers | None = None,
+    task: str = "",
 ) -> PreparedData:
     """Read, check and split images or texts into `workspace`."""
     if input_spec.kind == "text":
         return train_data.prepare_texts(
-            data, seed=seed, folder=folder, workspace=workspace, listener=listener, use=use
+            data, seed=seed, folder=folder, workspace=workspace, listener=listener, use=use, task=task
         )  # fmt: skip
     return train_data.prepare(
         data, seed=seed, image_size=input_spec.size, resize=input_spec.resize, folder=folder, workspace=workspace,

@@ -24,7 +24,7 @@ from ..core.errors import InputError
 from ..core.recipe_data import Data
 from ..core.recipe_file import parse_table
 from ..core.sanitize import shorten
-from ..tasks import TARGETED, TASKS
+from ..tasks import TARGETED, TASKS, inferred_task
 from ..tasks.classification import Classification
 from ..tasks.detection import Detection
 from .box_targets import holds_boxes, listed_boxes, sized_boxes
@@ -222,11 +222,6 @@ def data_source(data: DataLike, task: str = "") -> Data | Samples:
             targets = sized_boxes(targets, inputs)
         return Samples(inputs, texts, None, column_names(parts[1]), source, targets, task)
     return Samples(inputs, texts, *_classes(targets), source=source)
-
-
-def inferred_task(targets: NDArray[Any]) -> str:
-    """Return the task that targets (N, …) show themselves to be of; classification, which has checks of its own."""
-    return next((name for name, task in TARGETED.items() if task.recognizes(targets)), Classification.name)
 
 
 def takes_classes(task: str) -> bool:

@@ -23,16 +23,17 @@ from ..data.array_splits import UNKNOWN, Codes, split_arrays
 from ..data.files import SPLIT_NAMES
 from ..data.listing import TEST, TRAIN, VALIDATION
 from ..data.number_tables import Columns, read_numbers
+from ..data.tags import missing_tags, tags_by_split
 from ..data.windows import mixed_windows, window_rows
-from ..tasks import TARGETED
+from ..tasks import TARGETED, inferred_task
 from ..tasks.classification import Classification
 from ..tasks.multilabel import Multilabel
+from ..tasks.regression import Regression
 from ..tasks.segmentation import VOID, Segmentation
 from ..train.external.containers import check_entries
 from ..train.external.samples import ARRAY_ERRORS
 from .array_files import SAVE, check_array, check_array_file, check_length, load_array, read_member, source_path
-from .array_report import check_splits, missing_tags, report_of
-from .samples import inferred_task
+from .array_report import check_splits, report_of
 from .training_pictures import Pictures, check_maps, mask_files, picture_table, read_mask_pictures, read_picture_table
 from .training_waves import Sounds, check_waves, read_waves, wave_identity
 
@@ -159,7 +160,9 @@ def prepare_arrays(
     report["warnings"] += [{"what": what, "remedy": remedy} for what, remedy in arrays.warnings]
     check_splits(report, counts, data.source)
     if name == Multilabel.name:
-        report["warnings"] += missing_tags(labels, targets[splits.indices(TEST)], data.source)
+        held = np.array([targets[splits.indices(code)].sum(axis=0) for code in range(len(SPLITS))], np.int64)
+        report["tags"] = tags_by_split(labels, held)
+        report["warnings"] += [remark._asdict() for remark in missing_tags(labels, held, data.source, "sample")]
     for warning in report["warnings"]:
         listener.note("warning", warning["what"], remedy=warning["remedy"])
     listener.note("info", f"the task is {name}" + (f" of {len(labels)} classes or tags" if labels else ""))
@@ -353,7 +356,8 @@ def _checked(path: Path, arrays: _Arrays) -> _Arrays:
 
 def _table(path: Path, data: Data, task: str) -> _Arrays:
     columns = Columns(data.features, (data.target,), data.group)
-    table = read_numbers(path, columns, encoding=data.encoding, tags=task == Multilabel.name)
+    tags, numbers = task == Multilabel.name, task == Regression.name
+    table = read_numbers(path, columns, encoding=data.encoding, tags=tags, numbers=numbers)
     if table.targets is None:
         raise TypeError("a table was read without its targets")
     y, names, tags = table.targets

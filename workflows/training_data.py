@@ -86,14 +86,15 @@ def recipe_fingerprint(recipe: Recipe) -> dict[str, Any]:
         return array_fingerprint(
             recipe.data, recipe.task, seed=recipe.seed, folder=recipe.folder, pictures=_pictures_in_arrays(recipe)
         )
-    if recipe.task not in ("", Classification.name):
+    texts = kind_of_recipe(recipe) == "text"
+    if recipe.task not in ("", Classification.name, *(TASKS if texts else ())):
         raise InputError(
             f"task = {recipe.task!r} needs targets that are no classes, and {shorten(recipe.data.source, 200)!r} has "
             "none, or this model does not take them",
             "give a table of pictures, csv:FILE with path and label, whose labels are tags (cat|dog) or numbers; or "
             f"arrays, npz:FILE with x and y: pictures, or numbers for {' or '.join(SENSOR_NETWORKS)}",
         )
-    return fingerprint(recipe.data, seed=recipe.seed, folder=recipe.folder)
+    return fingerprint(recipe.data, seed=recipe.seed, folder=recipe.folder, task=recipe.task)
 
 
 def prepared_for_training(
@@ -115,7 +116,7 @@ def prepared_for_training(
         input_spec = InputSpec("text") if kind == "text" else InputSpec("image", spec.image_size, spec.resize)
         data = prepared(
             recipe.data, input_spec, seed=recipe.seed, folder=recipe.folder, store=store, listener=listener, tf=tf,
-            fingerprint=known, helpers=helpers,
+            fingerprint=known, helpers=helpers, task=recipe.task,
         )  # fmt: skip
         check_asked(recipe.budget, data.task)
         return data

@@ -200,11 +200,11 @@ def _write(
         "siblings": [],
         "micro": None,
         "budget": dict(budget) if budget else None,
-        # Without what names files of the run, and `by_class`, which has samples of the test data.
+        # Without what names files of the run, and without `by_class` and `examples`, which have samples of the data.
         "measurements": [
             {
                 key: value
-                for key, value in to_json(row).items()
+                for key, value in to_json(replace(row, examples=())).items()
                 if key not in ("raw", "scores", "fingerprint", "by_class", "profile")
             }
             for row in measurements

@@ -22,7 +22,7 @@ def render_readme(artifact: Artifact, manifest: dict[str, Any]) -> str:
             {
                 "target": row["target"],
                 "kind": row["kind"],
-                "accuracy": _number(row["accuracy"], "{:.4f}"),
+                "accuracy": _metric(row),
                 "samples": row["samples"],
                 "latency": _number((row["latency_ms"] or {}).get("median"), "{:.3g}"),
                 "p95": _number((row["latency_ms"] or {}).get("p95"), "{:.3g}"),
@@ -42,6 +42,14 @@ def render_readme(artifact: Artifact, manifest: dict[str, Any]) -> str:
         "made_with": markdown(" ".join(filter(None, manifest["golden"]["made_by"].values()))),
     }
     return environment().get_template("README.md.j2").render(context)
+
+
+def _metric(row: dict[str, Any]) -> Escaped:
+    """Return a row's accuracy, or its other metric by name."""
+    name = row.get("metric") or "accuracy"
+    score = row.get("score")
+    shown = _number(row["accuracy"], "{:.4f}") if score is None else _number(score, "{:.4g}")
+    return shown if name == "accuracy" else Escaped(f"{markdown(name)} {shown}")
 
 
 def _parts(artifact: Artifact, manifest: dict[str, Any], kind: str) -> list[tuple[str, str]]:

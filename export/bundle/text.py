@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 
 from ...core import children
-from ...core.artifact import Artifact
+from ...core.artifact import Artifact, judged_output
 from ...core.codec import read_json
 from ...core.errors import InputError, StageError
+from ...core.model import VALUES
 from ...core.sanitize import shorten
 from ...core.tokenizer import Tokenizer, open_tokenizer
 from ...tasks.classification import top_class
@@ -117,6 +118,11 @@ def _refusal(artifact: Artifact) -> str:
         return "they take texts, and this model does not"
     if contract.dtype != "int32" or not contract.lengths or artifact.tokenizer is None:
         return "this model's tokenizer is inside its graph, as operators that they do not have"
+    values = judged.shape[-1] if (judged := judged_output(artifact.outputs, artifact.answer)) and judged.shape else 0
+    if values == 1 or artifact.answer == VALUES:
+        return "they take a score for each class, and this file answers with " + (
+            "numbers" if values != 1 else f"one for {len(artifact.labels)}" if artifact.labels else "a number"
+        )
     return ""
 
 

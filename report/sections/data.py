@@ -110,11 +110,12 @@ def _warnings(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _classes(content: Content, report: dict[str, Any]) -> Iterator[Table]:
-    """Yield the classes with their samples in each split."""
-    classes = report.get("classes")
+    """Yield the classes, or the tags, with their samples in each split."""
+    key, name, plural = ("tags", "Tag", "Tags") if report.get("tags") else ("classes", "Class", "Classes")
+    classes = report.get(key)
     if not isinstance(classes, Mapping) or not classes or not all(isinstance(one, Mapping) for one in classes.values()):
         return
-    del report["classes"]
+    del report[key]
     splits = tuple(dict.fromkeys(split for one in classes.values() for split in one))
     rows = [
         (shorten(str(label), NAME_LIMIT), *(scalar(one.get(s, 0)) for s in splits)) for label, one in classes.items()
@@ -125,9 +126,9 @@ def _classes(content: Content, report: dict[str, Any]) -> Iterator[Table]:
         order = sorted(classes, key=lambda label: n if isinstance(n := classes[label].get(first), int) else 0)
         chosen = {*order[: _CLASSES // 2], *order[-_CLASSES // 2 :]}
         rows = [row for row, label in zip(rows, classes, strict=True) if label in chosen]
-        more = f"the {_CLASSES // 2} classes with the fewest samples and those with the most; all are in results.json"
-    headings = ("Class", *(title(split) for split in splits))
-    yield Table(f"Classes ({len(classes):,})", headings, tuple(rows), more=more, figures=True)
+        more = f"the {_CLASSES // 2} {key} with the fewest samples and those with the most; all are in results.json"
+    headings = (name, *(title(split) for split in splits))
+    yield Table(f"{plural} ({len(classes):,})", headings, tuple(rows), more=more, figures=True)
 
 
 def _examples(content: Content, report: dict[str, Any]) -> Iterator[Table]:

@@ -307,6 +307,8 @@ def test_what_they_do_not_take_is_said(tmp_path: Path) -> None:
         (replace(good, contract=InputContract("image", (1, 8, 8, 3))), "they take texts"),
         (replace(good, contract=replace(text, dtype="string", lengths="")), "inside its graph"),
         (replace(good, tokenizer=None), "inside its graph"),
+        (replace(good, outputs=(TensorSpec("probabilities", (1, 1), "float32"),), labels=("a", "b")), "one for 2"),
+        (replace(good, answer="values"), "answers with numbers"),
     ]
     for artifact, words in cases:
         file = text_bundle(artifact, folder)

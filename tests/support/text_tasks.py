@@ -33,7 +33,5 @@ def answers(file: Path, tokenizer: Path, texts: list[str], output: str) -> np.nd
     from ai_edge_litert.interpreter import Interpreter
 
     opened, run = open_tokenizer(tokenizer), Interpreter(str(file)).get_signature_runner()
-    rows = []
-    for text in texts:
-        rows.append(run(**{name: np.array(v, np.int32) for name, v in opened.feed(text).items()})[output])
-    return np.concatenate(rows)
+    fed = [{name: np.array(v, np.int32) for name, v in opened.feed(text).items()} for text in texts]
+    return np.concatenate([run(**feed)[output] for feed in fed])

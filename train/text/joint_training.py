@@ -21,7 +21,7 @@ TOKENIZE_BATCH = 256
 
 
 class Samples:
-    """Texts with their targets, as `Answer.targets` makes them; tokenized once if the backbone is trained on its ids."""
+    """Texts with their `Answer.targets`, tokenized once if the backbone is trained on its ids."""
 
     def __init__(self, base: TextBase, texts: Sequence[str], targets: NDArray[Any]) -> None:
         self.targets = targets
@@ -83,8 +83,8 @@ def joint_phase(
     """Return phase `number` (1: from scratch, 2: fine-tuning), in which all that is in ``base.learned`` learns with the
     head.
 
-    The loss is that of `answer`, with `weights` per class, the backbone's regularization added. The order of the texts and
-    the dropout of the head follow from seed and epoch alone; random numbers inside a Hub encoder are fixed by its
+    The loss is that of `answer`, with `weights` per class, the backbone's regularization added. The order of the texts
+    and the dropout of the head follow from seed and epoch alone; random numbers inside a Hub encoder are fixed by its
     SavedModel, and may differ from run to run.
     """
     # A cut for single texts holds the weights as constants: the uncut model is trained, and cut again.
