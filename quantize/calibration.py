@@ -15,7 +15,6 @@ from ..core.dataset import PreparedData, read_texts
 from ..core.encoded import encode_texts
 from ..core.errors import InputError
 from ..core.tokenizer import open_tokenizer
-from ..tasks.classification import Classification
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ def draw(data: PreparedData, samples: int, seed: int, folder: Path, tokenizer: P
     labels = _labels(data)
     if not len(labels):
         raise InputError("there is no training sample to calibrate with", "give the data set a training split")
-    names = data.labels if data.task == Classification.name else ()
+    names = data.classes
     classes = names or ("",)
     random = np.random.default_rng(seed)
     queues = [random.permutation(np.flatnonzero(labels == label)) for label in range(len(classes))]
@@ -83,7 +82,7 @@ def load(folder: Path) -> Calibration:
 
 def _labels(data: PreparedData) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Return the training split's labels (N,); all are 0 where there are no classes."""
-    if data.labels and data.task == Classification.name:
+    if data.classes:
         labels: np.ndarray[Any, np.dtype[np.int64]] = np.load(data.targets("train"), allow_pickle=False)
         return labels
     return np.zeros(data.counts.get("train", 0), np.int64)

@@ -22,6 +22,7 @@ from .tensor import Tensor
 __all__ = [
     "TARGETED",
     "TASKS",
+    "ByParts",
     "Estimate",
     "Quality",
     "Task",

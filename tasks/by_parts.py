@@ -71,6 +71,19 @@ class ByParts(ABC):
     def figures(self, parts: NDArray[Any], labels: Sequence[str]) -> dict[str, float]:
         """Return the figures beside the metric, by name."""
 
+    @classmethod
+    def renumbered(cls, targets: NDArray[Any], numbers: Sequence[int], count: int) -> NDArray[Any]:
+        """Return targets whose classes or tags are those of a file that has `count`; `numbers` are their places there.
+
+        Where nothing is numbered, as of numbers, they are as they were.
+        """
+        return targets
+
+    @classmethod
+    def having(cls, targets: NDArray[Any], number: int) -> NDArray[np.bool_]:
+        """Return which samples (N,) have a class or a tag; none where nothing is numbered."""
+        return np.zeros(len(targets), np.bool_)
+
     def targets(self, data: PreparedData, split: str) -> NDArray[Any] | None:
         """Return each sample's target (samples, …); None where the data are of another task."""
         if data.task != self.name:

@@ -176,6 +176,11 @@ class Detection(ByParts):
             raise ValueError(f"the parts of {self.metric} have five rows")
         return super().value_of(parts)
 
+    @classmethod
+    def having(cls, targets: NDArray[Any], number: int) -> NDArray[np.bool_]:
+        """Return which pictures have a box of the class."""
+        return np.asarray((targets[..., _CLASS] == number).any(axis=1))
+
     def agreement(self, shape: Sequence[int]) -> Agreement:
         """Return what counts boxes that both files have."""
         return Agreement(shape) if prod(shape) % VALUES else BoxAgreement(shape)

@@ -64,6 +64,18 @@ class Multilabel(ByParts):
             raise InputError("no sample of y has any tag", cls.needs)
         return targets.astype(np.uint8)
 
+    @classmethod
+    def renumbered(cls, targets: NDArray[Any], numbers: Sequence[int], count: int) -> NDArray[Any]:
+        """Return a column for each of the file's tags."""
+        columns = np.zeros((len(targets), count), targets.dtype)
+        columns[:, numbers] = targets
+        return columns
+
+    @classmethod
+    def having(cls, targets: NDArray[Any], number: int) -> NDArray[np.bool_]:
+        """Return which samples have the tag."""
+        return np.asarray(targets[:, number] > 0)
+
     def counted(self, answers: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any] | None:
         """Return each sample's answers and targets (samples, 2, tags)."""
         return beside(answers, targets)

@@ -83,6 +83,19 @@ class Segmentation(ByParts):
             raise InputError(f"y has the class number {most}, and the model tells {values} apart", cls.needs)
         return targets.astype(np.uint8)
 
+    @classmethod
+    def renumbered(cls, targets: NDArray[Any], numbers: Sequence[int], count: int) -> NDArray[Any]:
+        """Return maps of the file's classes; what is not judged stays so."""
+        table = np.full(VOID + 1, VOID, np.uint8)
+        table[: len(numbers)] = numbers
+        renumbered: NDArray[Any] = table[targets]
+        return renumbered
+
+    @classmethod
+    def having(cls, targets: NDArray[Any], number: int) -> NDArray[np.bool_]:
+        """Return in which maps the class occurs."""
+        return np.asarray((targets == number).reshape(len(targets), -1).any(axis=1))
+
     def counted(self, answers: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any] | None:
         """Return each sample's pixels by class (samples, 3, classes): in both, in the answer, in the target."""
         pixels = int(np.prod(targets.shape[1:]))

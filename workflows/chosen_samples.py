@@ -21,7 +21,6 @@ from ..core.progress import Listener
 from ..core.recipe_data import Data
 from ..core.store import Store
 from ..tasks.class_mapping import class_numbers
-from ..tasks.classification import Classification
 from .input_spec import InputSpec
 from .model_files import input_spec_of
 from .prepare_data import prepared
@@ -107,7 +106,7 @@ def _drawn(artifact: Artifact, data: PreparedData, count: int, workspace: Path, 
     numbers: list[int] = []
     truths: tuple[int | None, ...] = (None,) * len(rows)
     with suppress(InputError):  # the samples serve without their classes too
-        known = data.labels and artifact.labels and data.task == Classification.name
+        known = data.classes and artifact.labels
         numbers = class_numbers(data.labels, artifact.labels, artifact.id) if known else []
     if numbers:
         truths = tuple(numbers[int(i)] for i in np.load(data.targets("test"), allow_pickle=False)[rows])

@@ -16,10 +16,9 @@ from ..core.errors import InputError
 from ..core.progress import Listener
 from ..core.sanitize import shorten
 from ..core.store import Store, copy_out
-from ..tasks import TARGETED
+from ..tasks import TARGETED, ByParts
 from ..tasks.class_mapping import class_numbers
 from ..tasks.detection import Detection, placed
-from ..tasks.segmentation import VOID, Segmentation
 from .model_files import answer_shape
 
 
@@ -38,9 +37,10 @@ def with_targets(
     targets = np.load(data.targets("test"), allow_pickle=False)
     apart = targets.ndim == 2 and not by_name and not set(data.labels) <= set(labels)
     if data.task == Detection.name:
-        targets = _placed(targets, data, labels)
+        targets = _placed(task, targets, data, labels)
     elif named is not None and data.labels and data.labels != labels and not apart:
-        targets = _renumbered(targets, data, class_numbers(data.labels, labels, named.id), len(labels))
+        numbers = _numbers(task, targets, data, range(len(data.labels)), labels, named.id)
+        targets = task.renumbered(targets, numbers, len(labels))
     for artifact in group:
         try:
             checked = task.check(targets, answer_shape(artifact)[1:])
@@ -59,24 +59,31 @@ def with_targets(
     return load_prepared(store.root / key)
 
 
-def _renumbered(targets: NDArray[Any], data: PreparedData, numbers: Sequence[int], count: int) -> NDArray[Any]:
-    """Return targets in the order of the file's `count` classes or tags; `numbers` are the places of the data's."""
-    if data.task == Segmentation.name:
-        table = np.full(VOID + 1, VOID, np.uint8)
-        table[: len(numbers)] = numbers
-        renumbered: NDArray[Any] = table[targets]
-        return renumbered
-    columns = np.zeros((len(targets), count), targets.dtype)
-    columns[:, numbers] = targets
-    return columns
+def _numbers(
+    task: ByParts, targets: NDArray[Any], data: PreparedData, classes: Sequence[int], labels: Sequence[str], where: str
+) -> list[int]:
+    """Return the place among a file's `labels` of each of the data's `classes`, by name.
+
+    Raises InputError that names the first sample of one that the file does not know.
+    """
+    try:
+        return class_numbers([data.labels[number] for number in classes], labels, where)
+    except InputError as error:
+        for number in classes:
+            if data.labels[number] not in labels and (samples := np.flatnonzero(task.having(targets, number))).size:
+                first = (
+                    f"{shorten(data.labels[number], 40)} is in {len(samples):,} samples, first in {samples[0]} (from 0)"
+                )
+                raise InputError(f"{data.source}: {error.message}; {first}", error.remedy) from None
+        raise
 
 
-def _placed(targets: NDArray[Any], data: PreparedData, labels: Sequence[str]) -> NDArray[Any]:
+def _placed(task: ByParts, targets: NDArray[Any], data: PreparedData, labels: Sequence[str]) -> NDArray[Any]:
     """Return boxes as the model sees them, with classes numbered as in `labels`, whose names the data may have."""
     if data.labels and data.labels != tuple(labels):
         occur = [number for number in np.unique(targets[..., 4]).astype(int).tolist() if number >= 0]
         numbers = np.full(len(data.labels) + 1, -1)  # the last is that of rows without a box
-        numbers[occur] = class_numbers([data.labels[number] for number in occur], labels, "the file")
+        numbers[occur] = _numbers(task, targets, data, occur, labels, "the file")
         targets = targets.copy()
         targets[..., 4] = numbers[targets[..., 4].astype(np.int64)]
     elif labels and (most := int(targets[..., 4].max())) >= len(labels):

@@ -64,7 +64,7 @@ def test_tags_of_a_file_that_does_not_name_its_own_need_an_order(tmp_path: Path,
     assert row["accuracy"] == pytest.approx(expected)
     (tmp_path / "names.txt").write_text("a\nb\nc\ne\n", "utf-8")
     said = edgeproof(*refused, "--labels", tmp_path / "names.txt", "--out", tmp_path / "no", status=2)
-    assert "it does not know d" in said
+    assert "it does not know d; d is in" in said and "samples, first in" in said
 
 
 def test_several_columns_are_tags_in_their_order_or_by_name(tmp_path: Path, edgeproof: Callable[..., str]) -> None:
