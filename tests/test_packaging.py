@@ -58,7 +58,7 @@ def test_the_wheel_has_every_module_and_data_file_under_edgeproof(wheel: Path) -
         if path.is_file() and "__pycache__" not in path.parts
     }
     packed = [*(REPO / "docs").glob("*.md"), *(REPO / "recipes").glob("*.toml"), *(REPO / "recipes" / "data").iterdir()]
-    packed += (REPO / "recipes").glob("*/*.py")
+    packed += [*(REPO / "recipes").glob("*/*.py"), *(REPO / "recipes").glob("*/*.md")]
     expected |= {f"edgeproof/{path.relative_to(REPO).as_posix()}" for path in packed}
     assert expected <= names, expected - names
     assert {"edgeproof/__init__.py", "edgeproof/__main__.py", "edgeproof/py.typed"} <= names

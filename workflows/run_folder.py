@@ -111,7 +111,7 @@ class Evaluation:
     def data(self) -> PreparedData:
         """Return the samples that the files were evaluated on; InputError when they are gone."""
         store = open_store(self.folder)
-        for stage in ("renumbered", "data", "arrays", "memory"):
+        for stage in ("targets", "renumbered", "data", "arrays", "memory"):
             for entry in sorted((store.root / stage).glob("*")):
                 try:
                     data = load_prepared(entry)

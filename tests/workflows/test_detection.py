@@ -172,8 +172,9 @@ def test_encodings_relative_to_anchors_give_the_boxes_of_the_operator_that_decod
     quick = {"latency": QUICK, "targets": "local/litert", "labels": ["pot"]}
     heard = Heard()
     run = ep.evaluate(
-        raw, (x, listed), out=tmp_path / "run", anchors=f"{table},iou=0.5,score=0.2", progress=heard, **quick
-    )
+        raw, (x, listed), out=tmp_path / "run", anchors=f"{table},iou=0.5,score=0.2", progress=heard,
+        budget={"max_bytes": 10**6}, **quick,
+    )  # fmt: skip
     (row,) = run.results.measurements
     assert row.status == "ok", row.reason
     figures = expected(listed, found, POSTPROCESS_SIDE)
@@ -196,6 +197,9 @@ def test_encodings_relative_to_anchors_give_the_boxes_of_the_operator_that_decod
     for line, one in zip(lines[1:], sure[:20], strict=True):
         corners = [float(number) for number in line.partition("[")[2].rstrip("]").split(",")]
         assert corners == pytest.approx(one[[1, 0, 3, 2]], abs=1e-3) and line.split()[0] == f"{one[4]:.4f}"
+    recorded = ep.bundle(run, out=tmp_path / "of the run", samples=2).manifest
+    assert recorded["file"]["boxes"] == to_json(reading) and recorded["labels"] == ["pot"]
+    assert not recorded["golden"]["random"], "they are the samples of the evaluation"
     assert "encoded relative to 48 anchors" in (bundle.folder / "README.md").read_text()
 
     small = ep.export(raw, "tflite:weight-int8", out=tmp_path / "small")["tflite:weight-int8"]
