@@ -233,8 +233,16 @@ def _one(
     """Return the layout, the output and its shape where one output says everything."""
     flat = [(one, tuple(sides[1:] if len(sides) == 3 else sides)) for one, sides in parts if len(sides) in (2, 3)]
     if head is not None:
-        fits = [(one, shape) for one, shape in flat if min(shape) > 5]
-        return (head, *fits[0]) if len(fits) >= 1 else None
+        before = 4 if head == "yolov8" else 5  # of the scores of classes
+        fits = [(one, shape) for one, shape in flat if min(shape) > before]
+        if fits and classes not in (0, found := min(fits[0][1]) - before):
+            raise InputError(
+                f"the head {fits[0][0].name} {fits[0][1]} has scores of {found} classes when it is read as {head}, and "
+                f"{classes} are known",
+                "give --labels with a line for each, or another --boxes; heads that find masks or key points as well "
+                "are not read: export the detector alone",
+            )
+        return (head, *fits[0]) if fits else None
     rows = [(one, shape) for one, shape in flat if shape[-1] == VALUES and shape[0] <= OPEN]
     if rows:
         one, shape = rows[0]

@@ -127,7 +127,7 @@ def _state_of_a_phone(env: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def run_facts(content: Content) -> list[tuple[str, str]]:
-    """Return when and by what the run was made."""
+    """Return when and by what the run was made, and how the outputs of detectors were read."""
     run = content.results.run
     names = {
         "started": "Started",
@@ -135,7 +135,9 @@ def run_facts(content: Content) -> list[tuple[str, str]]:
         "edgeproof_version": "Edgeproof",
         "recipe_sha256": "Recipe's SHA-256",
     }
-    return [(title, shorten(str(run[key]), 80)) for key, title in names.items() if run.get(key)]
+    readings = dict.fromkeys(artifact.boxes.words for artifact in content.results.artifacts if artifact.boxes)
+    boxes = [("Boxes", shorten(words, 300)) for words in readings]
+    return [(title, shorten(str(run[key]), 80)) for key, title in names.items() if run.get(key)] + boxes
 
 
 def _build(content: Content) -> dict[str, Any]:

@@ -126,6 +126,13 @@ def test_boxes_with_a_score_for_each_class_are_read_in_the_order_that_is_named()
         reading_of(outputs, SIZE, named="xyxy", classes=9)
 
 
+def test_a_named_head_has_the_classes_that_are_known() -> None:
+    assert reading_of(specs(output0=(1, 5, 8400)), SIZE, named="yolov8").layout == "yolov8", "one class"
+    assert reading_of(specs(output0=(1, 38, 8400)), SIZE, named="yolov8", classes=34).values == (38 * 8400,)
+    with pytest.raises(InputError, match="scores of 34 classes when it is read as yolov8, and 2 are known"):
+        reading_of(specs(output0=(1, 38, 8400)), SIZE, named="yolov8", classes=2)
+
+
 def test_the_head_of_yolox_is_decoded_by_its_grids() -> None:
     cells = [(x, y, stride) for stride in (8, 16, 32) for y in range(64 // stride) for x in range(128 // stride)]
     values = np.zeros((len(cells), 7))

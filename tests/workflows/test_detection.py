@@ -122,6 +122,7 @@ def test_a_file_that_ends_in_tensorflow_lites_suppression(tmp_path: Path) -> Non
     each = class_figures(figures)
     assert {number: row.metrics[f"AP {number}"] for number in each} == pytest.approx(each, abs=1e-6)
     source = coco_file(tmp_path / "boxes.json", x, listed, ["pot", "cup"])
+    assert "| Boxes | boxes from boxes and classes from classes and" in (run.folder / "report.md").read_text("utf-8")
     said = " ".join(heard.notes)
     assert "boxes from boxes and classes from classes" in said and "the task is detection" in said
     bundle = ep.bundle(path, data=(x[3:4].astype(np.float32),), out=tmp_path / "bundles", samples=1)
@@ -238,7 +239,8 @@ def test_a_detector_for_microcontrollers_is_judged_estimated_and_bundled(tmp_pat
     bundle = ep.bundle(path, data=(x.astype(np.float32) / 4,), out=tmp_path / "bundles", **given)
     proof = bundle.manifest["micro"]["proof"]
     assert (proof["status"], proof["samples"]) == ("ok", 8), proof
-    assert "output 0 encodings, output 1 logits" in (bundle.folder / "micro" / "classifier_micro.cc").read_text("utf-8")
+    code = next((bundle.folder / "micro").glob("*_micro.cc")).read_text("utf-8")
+    assert "output 0 encodings, output 1 logits" in code
 
 
 @pytest.mark.parametrize("head", [False, True])
