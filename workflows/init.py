@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..core.codec import write_atomic
 from ..core.documents import parse_toml
@@ -15,13 +16,18 @@ from ..core.recipe_file import load_recipe, parse_recipe
 from ..core.sanitize import shorten, slug
 from ..data import kind_of
 from .arguments import path_of, text_of
+from .new_numbers import as_numbers
 from .preflight import check_new
 from .shipped import copy_recipe
 
 DEFAULT_SOURCE = "builtin:fashion-mnist-mini"
 _FOR_IMAGES, _FOR_TEXTS, _FOR_SOUNDS = "package:mobilenet_v2", "scratch:average-embedding", "scratch:conv1d"
-_TEMPLATE = Path(__file__).parent / "templates" / "recipe.toml"
-_COLUMNS = ("text_column", "label_column", "encoding", "sample_rate", "window_seconds")
+_FOR_NUMBERS, _FOR_WINDOWS = "scratch:dense", "scratch:conv1d"
+_TEMPLATES = Path(__file__).parent / "templates"
+_COLUMNS = (
+    "text_column", "label_column", "encoding", "features", "target", "window", "stride", "group", "sample_rate",
+    "window_seconds",
+)  # fmt: skip
 _SIZES = {
     "image": "image_size = 96",
     "text": "max_tokens = 64         # longer texts are cut",
@@ -48,14 +54,14 @@ def init(
     copy: str | None = None,
     force: bool = False,
 ) -> NewRecipe:
-    """Write a commented recipe, for images, texts or sounds, as the data source has them.
+    """Write a commented recipe, for images (with masks, too), texts, numbers or sounds, as the data source has them.
 
     Args:
         path: the file to write.
         data: the data source, such as ``folder:photos``; a `Data` also says which columns of a table hold what. The
             samples are looked at first. Default: ``builtin:fashion-mnist-mini``.
         backbone: where the model starts. Default: ``package:mobilenet_v2``, for texts ``scratch:average-embedding``,
-            for sounds ``scratch:conv1d``.
+            for sounds and for windows of numbers ``scratch:conv1d``, for other numbers ``scratch:dense``.
         copy: instead of all that, the name of a recipe that comes with edgeproof, such as ``quickstart``. It is copied
             with its comments and the data that it names.
         force: overwrite what is there.
@@ -76,9 +82,12 @@ def init(
         raise InputError(f"{target} exists already", "give another path, or --force to overwrite it")
     source = data if isinstance(data, Data) else Data(source=DEFAULT_SOURCE if data is None else data)
     folder = target.resolve().parent
-    kind = "sound" if source.source.startswith("wav:") else kind_of(source, folder)
+    kind: str = "sound" if source.source.startswith("wav:") else kind_of(source, folder)
+    if kind != "sound" and (numbers := as_numbers(source, folder)):
+        source, kind = numbers, "numbers"
     if backbone is None:
-        backbone = {"text": _FOR_TEXTS, "sound": _FOR_SOUNDS}.get(kind, _FOR_IMAGES)
+        small = _FOR_NUMBERS if source.window is None else _FOR_WINDOWS
+        backbone = {"text": _FOR_TEXTS, "sound": _FOR_SOUNDS, "numbers": small}.get(kind, _FOR_IMAGES)
     text = _filled(target, source, text_of(backbone, "the backbone"), kind)
     missing = check_new(parse_recipe(parse_toml(text, f"recipe {target}"), folder, where=str(target)))
     write_atomic(target, text)
@@ -87,7 +96,7 @@ def init(
 
 def _filled(target: Path, source: Data, backbone: str, kind: str) -> str:
     """Return the template with its placeholders replaced."""
-    text = _TEMPLATE.read_text(encoding="utf-8")
+    text = (_TEMPLATES / ("numbers.toml" if kind == "numbers" else "recipe.toml")).read_text(encoding="utf-8")
     for mark, value in (
         ("@NAME@", slug(target.stem)),
         ("@SOURCE@", source.source),
@@ -97,15 +106,15 @@ def _filled(target: Path, source: Data, backbone: str, kind: str) -> str:
         if any("\ud800" <= character <= "\udfff" for character in value):  # bytes that were no UTF-8
             raise InputError(f"{shorten(value)!r} is not Unicode text", "give names that are")
         text = text.replace(mark, _toml(value)[1:-1])
-    size = _SIZES["module" if kind == "sound" and backbone != _FOR_SOUNDS else kind]
+    size = _SIZES.get("module" if kind == "sound" and backbone != _FOR_SOUNDS else kind, "")
     values = {key: getattr(source, key) for key in _COLUMNS if key in source.model_fields_set}
-    columns = [f"{key} = {_toml(one) if isinstance(one, str) else one}\n" for key, one in values.items()]
+    columns = [f"{key} = {_toml(one)}\n" for key, one in values.items() if one not in (None, "", ())]
     text = text.replace("@SIZE@", size).replace("@COLUMNS@\n", "".join(columns))
     return text.replace("@EPOCHS@", "10" if kind == "image" else "30")
 
 
-def _toml(value: str) -> str:
-    """Return a TOML string: JSON's escapes are valid in TOML, except for one character."""
+def _toml(value: Any) -> str:
+    """Return a TOML value: JSON's texts, numbers and lists are valid in TOML, except for one character of texts."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 

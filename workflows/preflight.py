@@ -23,7 +23,7 @@ from ..train.backbones import check_backbone
 from ..train.callbacks import check_callbacks
 from ..train.sensor.settings import check_number_training
 from ..train.text.settings import check_text_training
-from .training_data import kind_of_recipe, recipe_fingerprint
+from .training_data import check_arrays, kind_of_recipe, recipe_fingerprint
 from .training_waves import probe_waves
 
 
@@ -78,10 +78,11 @@ def check_new(recipe: Recipe) -> list[str]:
     Raises InputError if no machine could run it: the data cannot be trained on, or the backbone does not fit.
     """
     kind = kind_of_recipe(recipe)
-    if kind == "tensor":
+    if recipe.data.source.startswith("wav:"):
         recipe_fingerprint(recipe)
-        if recipe.data.source.startswith("wav:"):
-            probe_waves(recipe.data, recipe.task, recipe.folder)
+        probe_waves(recipe.data, recipe.task, recipe.folder)
+    elif kind == "tensor" or recipe.data.source.startswith("masks:"):
+        check_arrays(recipe)
     else:
         train_data.check_trainable(recipe.data, seed=recipe.seed, folder=recipe.folder)
     missing: list[EdgeproofError] = []

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from ..core.dataset import Kind, PreparedData, load_prepared
 from ..core.errors import InputError
 from ..core.helpers import Helpers
-from ..core.progress import Listener
+from ..core.progress import Listener, Silent
 from ..core.recipe import ModelSpec, Recipe
 from ..core.sanitize import shorten
 from ..core.store import Store
 from ..data import fingerprint, kind_of
 from ..data.label_targets import TASKS
+from ..data.masks import find_masks
+from ..data.sources import resolve_path
 from ..tasks.asked import check_asked
 from ..tasks.classification import Classification
 from ..train.backbones import SENSOR_NETWORKS, SOUNDS
@@ -95,6 +99,23 @@ def recipe_fingerprint(recipe: Recipe) -> dict[str, Any]:
             f"arrays, npz:FILE with x and y: pictures, or numbers for {' or '.join(SENSOR_NETWORKS)}",
         )
     return fingerprint(recipe.data, seed=recipe.seed, folder=recipe.folder, task=recipe.task)
+
+
+def check_arrays(recipe: Recipe) -> None:
+    """Raise InputError for numbers that a recipe cannot be trained on, which are read for it, or pictures with maps.
+
+    Of pictures only the files are listed and paired.
+    """
+    recipe_fingerprint(recipe)
+    scheme, _, place = recipe.data.source.partition(":")
+    if scheme == "masks":
+        find_masks(resolve_path(place, recipe.folder), recipe.data.source, "train")
+    if kind_of_recipe(recipe) == "tensor":
+        with tempfile.TemporaryDirectory(prefix="edgeproof-check-") as workspace:
+            prepare_arrays(
+                recipe.data, recipe.task, seed=recipe.seed, folder=recipe.folder, workspace=Path(workspace),
+                listener=Silent(),
+            )  # fmt: skip
 
 
 def prepared_for_training(

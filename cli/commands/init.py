@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ..completing import packed_recipes
-from ..options import labelled_data, text_columns
+from ..options import labelled_data, sample_columns
 
 
 @click.command(short_help="Write a recipe to start from.")
@@ -15,7 +15,8 @@ from ..options import labelled_data, text_columns
 @click.option("--data", "source", help="The data source.  [default: builtin:fashion-mnist-mini]")
 @click.option(
     "--backbone",
-    help="Where the model starts.  [default: package:mobilenet_v2, for texts scratch:average-embedding]",
+    help="Where the model starts.  [default: package:mobilenet_v2, for texts scratch:average-embedding, for numbers "
+    "scratch:dense, for windows and sounds scratch:conv1d]",
 )
 @click.option(
     "--from",
@@ -24,12 +25,12 @@ from ..options import labelled_data, text_columns
     shell_complete=packed_recipes,
     help="Copy a recipe that comes with edgeproof, with its comments and data, e.g. quickstart, qat or sentiment.",
 )
-@text_columns
+@sample_columns
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 def command(
     path: Path, source: str | None, backbone: str | None, origin: str | None, force: bool, **columns: str | None
 ) -> None:
-    """Write a commented recipe to PATH, for images or for texts, as the data source has them.
+    """Write a commented recipe to PATH, for images, texts, numbers or sounds, as the data source has them.
 
     The data are checked first: if they cannot be trained on, an error says why, and nothing is written.
 

@@ -70,6 +70,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table("texts.jsonl", lambda label, n: json.dumps({"text": f"{n} of {label}", "label": label}))
     table("without.jsonl", lambda label, n: json.dumps({"text": f"{n} of {label}"}))
     (here / "empty.jsonl").write_text("")
+    (here / "readings.csv").write_text("x,y,label\n" + "1,2,still\n" * 9)
+    (here / "damaged.csv").write_text("x,y,load\n1,2,0.5\n3,x,0.7\n")
     np.save(here / "arrays.npy", np.zeros((4, 8)))
     idx(here / "idx", [0, 1] * 10)
     idx(here / "idx-alike", [3] * 20)
@@ -97,12 +99,14 @@ BAD = {
     "images:classes": ("have no classes", "export --calibrate"),
     "images:flat": ("have no classes", "folder:"),
     "images:flat/a0.png": ("have no classes", "folder:"),
-    "npy:arrays.npy": ("no classes", "export --calibrate"),
-    "npz:arrays.npz": ("cannot be trained on", "evaluate --data"),
-    "parquet:table.parquet": ("cannot be trained on", "evaluate --data"),
+    "npy:arrays.npy": ("has no targets, which training needs", "npy:X.npy,Y.npy"),
+    "npz:arrays.npz": ("does not exist", "numpy.savez"),
+    "parquet:table.parquet": ("no target is named", "name the column of the right answers"),
+    "csv:readings.csv": ("there is only one class, still", "two or more"),
+    "csv:damaged.csv": ("line 3, column 'y': 'x' is no number", "write numbers in each row"),
     "wav:classes": ("cannot be used: expected a WAV file", "correct the file"),
     "coco:boxes.json": ("pictures with boxes, which cannot be trained on", "evaluate --data"),
-    "masks:classes": ("maps of classes, which cannot be trained on", "evaluate --data"),
+    "masks:classes": ("", ""),
     "folder:flat": ("holds no class folders", "one sub-folder per class"),
     "folder:one": ("only one class", "two or more"),
     "folder:empty": ("holds no class folders", "one sub-folder per class"),
@@ -161,6 +165,44 @@ def test_what_init_writes_can_be_run(source: str, data: Path, tmp_path: Path) ->
             listener=Silent(), workers=1,
         )  # fmt: skip
     assert len(prepared.labels) == 2 and min(prepared.counts.values()) > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "model", "said"),
+    [
+        (("csv:load.csv",), "scratch:dense", {"features": ("rpm", "heat"), "target": "load"}),
+        (
+            ("csv:load.csv", "--target", "heat", "--features", "rpm"), "scratch:dense",
+            {"features": ("rpm",), "target": "heat"},
+        ),
+        (
+            ("csv:steps.csv", "--window", "5", "--group", "who"), "scratch:conv1d",
+            {"features": ("ax", "ay"), "target": "doing", "window": 5, "group": "who"},
+        ),
+        (("npz:windows.npz",), "scratch:dense", {"features": (), "target": ""}),
+        (("masks:shapes",), "package:mobilenet_v2", {}),
+    ],
+)  # fmt: skip
+def test_tables_of_numbers_arrays_and_masks_get_a_recipe(
+    options: tuple[str, ...], model: str, said: dict[str, object], tmp_path: Path
+) -> None:
+    random = np.random.default_rng(1)
+    rows = [f"{a:.3f},{b:.3f},{a + b:.3f}" for a, b in random.normal(size=(60, 2))]
+    (tmp_path / "load.csv").write_text("rpm,heat,load\n" + "\n".join(rows))
+    steps = [f"{at},{a:.3f},{b:.3f},p{at // 40},{'walk' if at // 10 % 2 else 'run'}"
+             for at, (a, b) in enumerate(random.normal(size=(240, 2)))]  # fmt: skip
+    (tmp_path / "steps.csv").write_text("time,ax,ay,who,doing\n" + "\n".join(steps))
+    np.savez(tmp_path / "windows.npz", x=random.normal(size=(60, 8)).astype(np.float32), y=np.arange(60) % 3)
+    (tmp_path / "shapes").mkdir()
+    for number in range(6):
+        picture(tmp_path / "shapes" / f"{number}.jpg", (9 * number, 0, 0))
+        Image.new("L", (9, 9), number % 2).save(tmp_path / "shapes" / f"{number}.png")
+    path = tmp_path / "r.toml"
+    assert status(["init", str(path), "--data", *options]) == 0
+    recipe = load_recipe(path)
+    assert recipe.model[0].backbone == model and recipe.budget is not None
+    assert {key: getattr(recipe.data, key) for key in said} == said
+    assert preflight(recipe, tmp_path / "out")
 
 
 @pytest.mark.parametrize("source", BAD)
