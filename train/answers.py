@@ -15,6 +15,8 @@ from ..core.recipe import Train
 from ..frameworks.tensorflow import load
 from ..tasks.multilabel import Multilabel
 from ..tasks.regression import Regression
+from ..tasks.segmentation import Segmentation
+from .figures import mean_average_precision, mean_iou
 
 
 @dataclass(frozen=True)
@@ -23,12 +25,14 @@ class Answer:
 
     ``softmax``: a probability for each class; ``sigmoid``: of two classes that of the second (1 unit), or one for each
     tag; ``linear``: numbers. These are trained in a scale of their own, in which the training targets have the mean 0
-    and the standard deviation 1: `mean` and `deviation` are what they are in the targets' unit.
+    and the standard deviation 1: `mean` and `deviation` are what they are in the targets' unit. With `maps` it is the
+    answer of each pixel.
     """
 
     units: int
     activation: str = "softmax"
     tags: bool = False
+    maps: bool = False
     mean: tuple[float, ...] = ()
     deviation: tuple[float, ...] = ()
 
@@ -101,6 +105,12 @@ class Answer:
             "recall": keras.metrics.Recall,
         }[name](name=name)
 
+    def own_metrics(self) -> list[Any]:
+        """Return the metric of the task, where it is not among those of `metric`: mAP of tags, mean IoU of maps."""
+        if self.maps:
+            return [mean_iou(self.units)]
+        return [mean_average_precision(self.units)] if self.tags else []
+
 
 def answer_of(data: PreparedData, train: Train) -> Answer:
     """Return what a model of `data` answers with. Raises InputError for settings that the task has no use for."""
@@ -112,7 +122,10 @@ def answer_of(data: PreparedData, train: Train) -> Answer:
         return Answer(targets.shape[1], "linear", mean=tuple(mean.tolist()), deviation=tuple(deviation.tolist()))
     if data.task == Multilabel.name:
         return Answer(len(data.labels), "sigmoid", tags=True)
-    return Answer(1, "sigmoid") if train.head.output == "sigmoid" else Answer(len(data.labels))
+    maps = data.task == Segmentation.name
+    if train.head.output == "sigmoid":
+        return Answer(1, "sigmoid", maps=maps)
+    return Answer(len(data.labels), maps=maps)
 
 
 def check_answer(train: Train, task: str, labels: int) -> None:

@@ -47,7 +47,12 @@ def compile_model(
     model.compile(
         optimizer,
         answer.loss(spec.label_smoothing),
-        **{"weighted_metrics" if weighted else "metrics": [answer.metric(name) for name in spec.metrics]},
+        **{
+            "weighted_metrics" if weighted else "metrics": [
+                *(answer.metric(name) for name in spec.metrics),
+                *answer.own_metrics(),
+            ]
+        },
         steps_per_execution=at_once,
     )
     return model

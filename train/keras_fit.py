@@ -20,6 +20,7 @@ from ..core.progress import Listener
 from ..core.recipe_training import Schedule
 from ..frameworks.checkpoint import Arrays, load_checkpoint, save_checkpoint
 from ..frameworks.tensorflow import load
+from .figures import described
 
 Row = dict[str, float]
 VALIDATION_LOSS = "val_loss"
@@ -215,7 +216,7 @@ def _backup(
             }
             self.memories = {str(number): _memory(one) for number, one in enumerate(others)}
             save_state(checkpoint, state, self.arrays, self.memories)
-            listener.progress(phase.task, epoch + 1, phase.epochs, note=_describe(row))
+            listener.progress(phase.task, epoch + 1, phase.epochs, note=described(row))
 
         def on_train_end(self, logs: Any = None) -> None:
             # Other callbacks may have changed the weights at the end, such as `EarlyStopping`, which restores the best.
@@ -264,11 +265,3 @@ def load_state(path: Path) -> tuple[State, dict[str, Arrays], dict[str, Any]] | 
         return State(**facts["state"]), arrays, facts["memories"]
     except (KeyError, TypeError):  # of another version
         return None
-
-
-def _describe(row: Row) -> str:
-    if "val_accuracy" in row:
-        return f"val accuracy {row['val_accuracy']:.3f}"
-    if "mae" in row:
-        return f"val MAE {row['val_mae']:.4g}" if "val_mae" in row else f"MAE {row['mae']:.4g}"
-    return f"accuracy {row['accuracy']:.3f}"

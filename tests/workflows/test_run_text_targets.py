@@ -86,6 +86,8 @@ def test_tags_are_trained_and_judged_by_their_names(tmp_path: Path) -> None:
     )
     file = tmp_path / "run" / "artifacts" / "m--tflite-int8.tflite"
     (row,) = [row for row in made.results.measurements if row.target == "local/litert" and row.status == "ok"]
+    history = made.results.models[0]["history"]
+    assert "val_mAP" in history[0] and "val mAP" in (tmp_path / "run" / "log.jsonl").read_text()
     assert row.metric == "mAP" and made.results.models[0]["labels"] == list(TAGS)
     assert made.results.data["report"]["tags"].keys() == set(TAGS)
     texts, held, _ = told(240)
