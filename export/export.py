@@ -29,6 +29,7 @@ from ..tflite.objects import WRITER, read
 from ..tflite.storage import storage
 from ..tflite.writer import conform
 from . import first_run, onnx, onnx_schemes, quantizer, tflite
+from .agreement import trained_task
 from .inspect import inspect
 from .quantizer import Judged
 from .reasons import explain
@@ -181,11 +182,11 @@ def _by_converter(
 
 def _by_quantizer(model: Model, scheme: Scheme, _: Export, samples: Samples | None) -> tuple[bytes, dict[str, Any]]:
     source = tflite.float_file(model.saved_model, model.sha256)
-    return quantizer.quantize(source, scheme, _feeds(model.input, samples), Judged(model.answer, task_of(model.labels)))
+    return quantizer.quantize(source, scheme, _feeds(model.input, samples), Judged(model.answer, trained_task(model)))
 
 
 def _by_onnx(model: Model, scheme: Scheme, options: Export, samples: Samples | None) -> tuple[bytes, dict[str, Any]]:
-    judged = Judged(model.answer, task_of(model.labels))
+    judged = Judged(model.answer, trained_task(model))
     return onnx_schemes.convert(onnx.convert(model, options), scheme, _feeds(model.input, samples), judged)
 
 

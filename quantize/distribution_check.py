@@ -1,9 +1,9 @@
 """Checks that calibration samples have the distribution of the evaluation samples; otherwise the ranges are wrong.
 
-The samples are compared channel by channel: red, green and blue of pictures, the last axis of other tensors, and of
-texts the number of tokens and the share of unknown tokens. A difference is reported only if it is statistically
-significant and large enough to matter, because a random draw of a few hundred samples differs as well. The tests are
-distribution-free. Each sample is one observation, however many values it has.
+The samples are compared channel by channel: red, green and blue of pictures, the last axis of other tensors (all values
+of waveforms are one channel), and of texts the number of tokens and the share of unknown tokens. A difference is
+reported only if it is statistically significant and large enough to matter, because a random draw of a few hundred
+samples differs as well. The tests are distribution-free. Each sample is one observation, however many values it has.
 """
 
 from __future__ import annotations
@@ -70,6 +70,8 @@ def check_distribution(
         pairs = list(_text_channels(saved, data, split, chosen, tokenizer))
     else:
         loaded = data.rows(split)[chosen]
+        if "sample_rate" in data.report:
+            saved, loaded = saved[..., None], loaded[..., None]
         pairs = list(_channels(saved, loaded, "image" if data.kind == "image" else ""))
     chance = LIMITS["chance"] / max(1, len(pairs))
     channels = [_compare(name, ours, theirs, data.kind, chance) for name, ours, theirs in pairs]

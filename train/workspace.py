@@ -163,6 +163,7 @@ class Work:
                 "train": self.train.model_dump(mode="json"),
                 "packages": package_versions(self.packages),
                 "seconds": self.seconds,
+                **({} if self.data.task == Classification.name else {"task": self.data.task}),
                 **facts,
             },
             **parts,

@@ -106,11 +106,12 @@ def test_no_distribution_is_told_to_differ_from_itself(
     assert row["alike"], row["why"]
 
 
-def tensors(folder: Path, calibration: Any, data: Any) -> dict[str, Any]:
+def tensors(folder: Path, calibration: Any, data: Any, **report: Any) -> dict[str, Any]:
     np.save(folder / "calibration.npy", calibration)
     np.save(folder / "test.npy", data)
     drawn = Calibration(folder / "calibration.npy", len(calibration), {}, 1, "")
-    return check_distribution(drawn, PreparedData(folder, "x", (), 0, 0, "", {"test": len(data)}, "", kind="tensor"))
+    counts = {"test": len(data)}
+    return check_distribution(drawn, PreparedData(folder, "x", (), 0, 0, "", counts, "", report, kind="tensor"))
 
 
 def test_one_of_many_features_is_found(tmp_path: Path) -> None:
@@ -124,6 +125,16 @@ def test_one_of_many_features_is_found(tmp_path: Path) -> None:
     ours[:, 17] /= 1000
     ours[:, 3] = np.clip(ours[:, 3], -0.7, 0.7)
     assert "channel 3" in tensors(tmp_path, ours, theirs)["why"]
+
+
+def test_waveforms_are_one_channel(tmp_path: Path) -> None:
+    """Not one for each of the samples in time: of a second there are thousands."""
+    random = np.random.default_rng(0)
+    ours, theirs = random.normal(size=(100, 4000)), random.normal(size=(200, 4000))
+    record = tensors(tmp_path, ours, theirs, sample_rate=4000)
+    assert record["alike"] and [channel["name"] for channel in record["channels"]] == ["channel 0"]
+    record = tensors(tmp_path, ours / 50, theirs, sample_rate=4000)
+    assert "another range (channel 0)" in record["why"] and record["channels"][0]["data"]["spread"] > 0.9
 
 
 def test_several_inputs_are_compared_each(tmp_path: Path) -> None:

@@ -10,10 +10,11 @@ import pytest
 
 from edgeproof.core.dataset import PreparedData
 from edgeproof.core.errors import InputError
-from edgeproof.core.model import Model
+from edgeproof.core.model import InputContract, Model
 from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import ModelSpec, Train
 from edgeproof.core.recipe_data import Data
+from edgeproof.export.agreement import Difference, trained_task
 from edgeproof.workflows.training_arrays import prepare_arrays
 from edgeproof.workflows.training_pictures import Pictures
 
@@ -85,3 +86,19 @@ def test_one_sigmoid_on_a_backbone_of_pictures(tmp_path: Path) -> None:
     assert answers.shape[1] == 1 and ((answers[:, 0] > 0.5) == np.load(data.targets("test"))).mean() > 0.9
     with pytest.raises(InputError, match="answers with one sigmoid"):
         check_data(model, data)
+
+
+def test_the_task_that_a_model_was_trained_for_says_how_its_files_are_compared() -> None:
+    """Two tags are sigmoids: where both are 1, which one is a little higher says nothing."""
+    contract, said = InputContract("x", (1, 3), kind="tensor"), {"task": ""}
+
+    def share(task: str) -> float | None:
+        said["task"] = task
+        model = Model("m", "scratch:dense", Path("x"), "", ("a", "b"), contract, 0.0, provenance=said)
+        difference = Difference("y", trained_task(model))
+        for exact, other in (((1, 0.999), (0.999, 1)), ((0.1, 0.2), (0.2, 0.1)), ((0.9, 0.1), (0.8, 0.6))):
+            difference.add({"y": np.array([exact])}, {"y": np.array([other])})
+        return difference.agreement
+
+    assert share("multilabel") == pytest.approx(5 / 6) and share("") == pytest.approx(1 / 3)
+    assert share("regression") is None
