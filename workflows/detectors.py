@@ -20,6 +20,7 @@ from ..core.runner import Runner
 from ..core.sanitize import shorten
 from ..evaluate.box_runner import BoxRunner
 from ..evaluate.measure import Answered
+from ..tasks.anchors import unpacked
 from ..tasks.boxes import VALUES, checked_format, reading_of
 from ..tasks.classification import Classification
 from ..tasks.detection import Detection
@@ -132,7 +133,7 @@ def as_detector(
     is_image = contract is not None and contract.kind == "image"
     spec = InputSpec("image", contract.size) if contract is not None and is_image else InputSpec("tensor")
     known = bool(boxes) or (source is not None and judges_boxes(source, "", ""))
-    reading: BoxReading | InputError | None = recorded if not boxes else None
+    reading: BoxReading | InputError | None = _checked(recorded, artifact) if recorded and not boxes else None
     if reading is None:
         labels = len(artifact.labels)
         found = readings_of([artifact], spec, boxes, labels, Silent(), known=known, anchors=anchors)
@@ -147,6 +148,22 @@ def as_detector(
     judged = {"scores", "rows", "head", "logits", "scores by class", "scores by class behind a background"}
     answer = next((name for role, name in zip(reading.roles, reading.outputs, strict=True) if role in judged), "")
     return replace(artifact, boxes=reading, answer=answer or artifact.answer)
+
+
+def _checked(recorded: BoxReading, artifact: Artifact) -> BoxReading | None:
+    """Return how a run read a file's boxes; None where the file has other outputs. Raises InputError for wrong anchors.
+
+    It comes from a results.json, which may say anything.
+    """
+    if not set(recorded.outputs) <= {one.name for one in artifact.outputs}:
+        return None
+    if recorded.decoding is not None:
+        try:
+            unpacked(recorded.decoding)
+        except ValueError as error:
+            words = f"{artifact.id}: results.json describes its boxes, and {error}"
+            raise InputError(words, "give them: --anchors FILE, as for evaluate") from error
+    return recorded
 
 
 def certain_readings(group: Sequence[Artifact]) -> dict[str, BoxReading | InputError]:

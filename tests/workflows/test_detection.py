@@ -201,6 +201,18 @@ def test_encodings_relative_to_anchors_give_the_boxes_of_the_operator_that_decod
     recorded = ep.bundle(run, out=tmp_path / "of the run", samples=2).manifest
     assert recorded["file"]["boxes"] == to_json(reading) and recorded["labels"] == ["pot"]
     assert not recorded["golden"]["random"], "they are the samples of the evaluation"
+    results = run.folder / "results.json"
+    kept = results.read_text("utf-8")
+    for old, new, words in (
+        ('"anchors": "', '"anchors": "AAAA', "its anchors"),
+        ('"count": 48', '"count": 47', "47 rows"),
+    ):
+        results.write_text(kept.replace(old, new), "utf-8")
+        with pytest.raises(InputError, match=f"results.json describes its boxes.*{words}"):
+            ep.bundle(run.folder, out=tmp_path / "damaged", samples=1)
+    results.write_text(kept.replace('"coded",', '"other",'), "utf-8")  # of other outputs: it is read again
+    assert "boxes" not in ep.bundle(run.folder, out=tmp_path / "damaged", samples=1).manifest["file"]
+    results.write_text(kept, "utf-8")
     assert "encoded relative to 48 anchors" in (bundle.folder / "README.md").read_text()
 
     small = ep.export(raw, "tflite:weight-int8", out=tmp_path / "small")["tflite:weight-int8"]
