@@ -91,7 +91,8 @@ class Board:
     ) -> None:
         self.cells = sorted(cells, key=lambda cell: cell.place != THIS_MACHINE)
         self._references, self._examples, self._on_row = references, examples, on_row
-        self._task, self._labels, self._samples = task_of(data.labels, data.task), data.labels, data.counts[split]
+        self._task = task_of(data.labels, data.task, certain=bool(data.labels))
+        self._labels, self._samples = data.labels, data.counts[split]
         self._targets = self._task.targets(data, split)
         self._changed = threading.Condition()
         self._over = False
@@ -218,7 +219,7 @@ class Board:
             if exact.shape != ours.shape:
                 continue
             labels = cell.runner.artifact.labels
-            task = task_of(labels) if self._targets is None and self._task.name == "classification" else self._task
+            task = self._task if self._task.certain else task_of(labels)
             alike = compare(task, exact, ours, self._shape(reference))
             cell.likeness = alike.scores
             cell.row = alike.recorded(replace(cell.row, difference=float(np.abs(exact - ours).max())))

@@ -50,9 +50,12 @@ def inferred_task(targets: NDArray[Any]) -> str:
     return next((name for name, task in TARGETED.items() if task.recognizes(targets)), Classification.name)
 
 
-def task_of(labels: Sequence[str], name: str = Classification.name) -> Task:
-    """Return the task of data or of a file whose answers have these `labels`; none: the classes are not known."""
-    return TASKS[name](len(labels))
+def task_of(labels: Sequence[str], name: str = Classification.name, *, certain: bool = False) -> Task:
+    """Return the task of data or of a file whose answers have these `labels`; none: the classes are not known.
+
+    `certain`: there are targets, so that it is no guess from labels that a classifier is one.
+    """
+    return Classification(len(labels), certain=certain) if name == Classification.name else TASKS[name](len(labels))
 
 
 def task_of_row(row: Measurement) -> Task | None:

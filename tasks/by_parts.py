@@ -31,6 +31,7 @@ class ByParts(ABC):
     noun: str
     metric: str
     figure: ClassVar[type[Quality]]
+    certain: bool = True
     needs: ClassVar[str]
     """What targets must be."""
     scores_only: ClassVar[str]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,7 +17,7 @@ from ..core.dataset import PreparedData
 from ..core.measurement import Measurement
 from ..core.sanitize import shorten
 from ..core.statistics import CONFIDENCE, paired_drop, wilson
-from .agreement import Agreement, Scores
+from .agreement import CLASS, Agreement, Scores
 from .per_class import class_figures
 from .quality import Quality
 from .task import Estimate, Scored
@@ -73,15 +74,18 @@ class Accuracy(Quality):
 
 
 class Classification:
-    """Samples of one class each. `classes` is how many there are; 0: not known, and then nothing is right or wrong."""
+    """Samples of one class each. `classes` is how many there are; 0: not known, and then nothing is right or wrong.
+
+    `certain`: targets are classes, so that answers are values by class, even where they are sigmoids, as tags have.
+    """
 
     name = "classification"
     noun = "Classifier"
     metric = Accuracy.name
     figure: ClassVar[type[Quality]] = Accuracy
 
-    def __init__(self, classes: int) -> None:
-        self.classes = classes
+    def __init__(self, classes: int, *, certain: bool = False) -> None:
+        self.classes, self.certain = classes, certain
 
     def targets(self, data: PreparedData, split: str) -> NDArray[np.int64] | None:
         """Return each sample's class (samples,) int64, an index into ``data.labels``; None where there are none."""
@@ -157,7 +161,8 @@ class Classification:
 
     def agreement(self, shape: Sequence[int]) -> Agreement:
         """Return what counts equal top classes, or whatever else the answers show themselves to be."""
-        return Agreement(shape, self.classes)
+        known = self.certain and self.classes > 1 and answers_fit(prod(shape), self.classes)
+        return Agreement(shape, self.classes, CLASS if known else "")
 
     def closeness(self, answers: NDArray[Any], reference: NDArray[Any]) -> Scores:
         """Return the share of probability that both give to the same classes."""

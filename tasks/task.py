@@ -58,6 +58,8 @@ class Task(Protocol):
     """What answers, one word: the class that an app's code has of a file, such as ``Classifier``."""
     metric: str
     figure: ClassVar[type[Quality]]
+    certain: bool
+    """Whether it is known that this is the task. Otherwise the answers show what they are."""
 
     def targets(self, data: PreparedData, split: str) -> NDArray[Any] | None:
         """Return what the right answers of a split are, one for each sample; None where the data do not say."""

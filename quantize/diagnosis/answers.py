@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ...core.boxes import BoxReading
 from ...core.model import sample_shape
+from ...tasks import task_of
 from ...tasks.agreement import SIDES, Agreement
 from ...tasks.boxes import certain_boxes, read
 from ...tasks.detection import BoxAgreement
@@ -20,11 +21,15 @@ Outputs = Mapping[str, NDArray[Any]]
 class AnswerComparison:
     """Adds up samples. `answer` is the judged output (empty: the first), `classes` is how many labels there are.
 
+    `task` is its name, where targets say it, else empty: the answers then show what they are, and
     `sigmoids`: the graph ends in a sigmoid, so that without labels each value says yes or no. `reading` is how outputs
     are read as boxes, of a detector that its names do not show to be one.
     """
 
-    def __init__(self, answer: str, classes: int, *, sigmoids: bool, reading: BoxReading | None = None) -> None:
+    def __init__(
+        self, answer: str, classes: int, *, task: str = "", sigmoids: bool, reading: BoxReading | None = None
+    ) -> None:
+        self._task = task_of(("",) * classes, task, certain=True) if task else None
         self._answer, self._classes, self._sigmoids, self._reading = answer, classes, sigmoids, reading
         self._counted: Agreement | None = None
 
@@ -39,7 +44,9 @@ class AnswerComparison:
         exact, other = (one.get(self._answer, next(iter(one.values()))) for one in (reference, quantized))
         if exact.size != other.size:
             return
-        if self._counted is None:
+        if self._counted is None and self._task is not None:
+            self._counted = self._task.agreement(sample_shape(exact.shape))
+        elif self._counted is None:
             kind = SIDES if self._sigmoids and not self._classes else ""
             self._counted = Agreement(sample_shape(exact.shape), self._classes, kind)
         self._counted.add(exact.reshape(1, -1), np.nan_to_num(other.reshape(1, -1)))

@@ -75,7 +75,9 @@ class Comparison:
         self.injected_signal = np.zeros(len(self.answer.tensors))
         self.powers = Powers(len(self.answer.tensors))
         # Numbers that pass a sigmoid say yes or no.
-        self.agreement = AnswerComparison(answer, classes, sigmoids=self.answer.before == "LOGISTIC", reading=reading)
+        self.agreement = AnswerComparison(
+            answer, classes, task=job.get("task", ""), sigmoids=self.answer.before == "LOGISTIC", reading=reading
+        )
 
     # --- what is compared ---------------------------------------------------------------------------------------
 

@@ -18,6 +18,8 @@ from ...core.errors import InputError, StageError
 from ...core.progress import Listener, Silent
 from ...core.runtime import RUNTIMES
 from ...core.store import package_versions
+from ...tasks import TARGETED
+from ...tasks.detection import Detection
 from . import samples as drawing
 from .causes import find_causes
 from .graph import read_graph
@@ -64,6 +66,7 @@ def diagnose(
         "feed": feed,
         "answer": artifact.answer,
         "classes": len(artifact.labels),
+        "task": _task(artifact, data),
         **({"boxes": to_json(artifact.boxes)} if artifact.boxes else {}),
         "threads": usable_cores(),
         "out": str((workspace / "figures.json").resolve()),
@@ -95,6 +98,12 @@ def diagnose(
         engine=f"{_LITERT} {version}, built-in kernels",
         facts={**facts, "split": split, "seed": seed},
     )
+
+
+def _task(artifact: Artifact, data: PreparedData) -> str:
+    """Return the task that the targets of the samples say; empty without targets, and of boxes, which are read."""
+    said = data.task in TARGETED or bool(data.classes and artifact.labels)
+    return data.task if said and data.task != Detection.name and artifact.boxes is None else ""
 
 
 def _checked(artifact: Artifact, reference: Path) -> Path:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeproof import tasks
+from edgeproof.quantize.diagnosis.answers import AnswerComparison
 from edgeproof.tasks.agreement import (
     CLASS,
     CLASSES,
@@ -107,3 +108,39 @@ def test_a_share_says_what_it_is_a_share_of() -> None:
     assert qualifier("") == qualifier(CLASS) == "" and qualifier(SIDES) == f" ({SIDES})"
     assert qualifier(NUMBERS) == " (less the relative error of its numbers)"
     assert words("") == words(CLASS) == "top class" and words("of another version") == "answer"
+
+
+def test_targets_decide_what_sigmoids_and_logits_are() -> None:
+    """Sigmoids of known classes may be tags; with targets that are classes, or tags, it is known which they are."""
+    rng = np.random.default_rng(4)
+    logits = 3 * rng.normal(size=(60, 3))
+    other = logits + rng.normal(size=logits.shape)
+    sigmoids, others = 1 / (1 + np.exp(-logits)), 1 / (1 + np.exp(-other))
+    tops = (logits.argmax(axis=1) == other.argmax(axis=1)).mean()
+    sides = ((logits >= 0) == (other >= 0)).mean()
+    assert tops != pytest.approx(sides)
+    classes, tags = tasks.task_of("abc", certain=True), tasks.task_of("abc", "multilabel")
+    for exact, noisy in ((sigmoids, others), (logits, other)):
+        assert tasks.compare(classes, exact, noisy).share == pytest.approx(tops)
+        assert tasks.compare(tags, exact, noisy).share == pytest.approx(sides)
+    guessed = [
+        tasks.compare(tasks.task_of("abc"), exact, given) for exact, given in ((sigmoids, others), (logits, other))
+    ]
+    assert [one.by for one in guessed] == [SIDES, CLASS], "without targets the answers show it, and `by` says it"
+    assert tasks.compare(classes, sigmoids[:, :2], others[:, :2]).by != CLASS, "no answer by class"
+
+
+def test_a_diagnosis_counts_as_the_targets_say() -> None:
+    """Two tags look like two classes."""
+    rng = np.random.default_rng(5)
+    exact = 1 / (1 + np.exp(-rng.normal(size=(40, 2))))
+    other = np.clip(exact + rng.normal(0, 0.2, exact.shape), 0, 1)
+    shares = {}
+    for task in ("", "classification", "multilabel"):
+        counted = AnswerComparison("", 2, task=task, sigmoids=True)
+        for a, b in zip(exact, other, strict=True):
+            counted.add({"y": a[None]}, {"y": b[None]})
+        shares[task] = (counted.by, counted.share)
+    assert shares["multilabel"] == (SIDES, pytest.approx(((exact >= 0.5) == (other >= 0.5)).mean()))
+    tops = (exact.argmax(axis=1) == other.argmax(axis=1)).mean()
+    assert shares["classification"] == shares[""] == (CLASS, pytest.approx(tops))
