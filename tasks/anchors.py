@@ -173,7 +173,8 @@ def checked_anchors(anchors: NDArray[Any], where: str) -> NDArray[np.float32]:
         raise InputError(f"{where} has the shape {anchors.shape} of {anchors.dtype}, and is no list of anchors", form)
     if len(anchors) > MOST_ANCHORS:
         raise InputError(f"{where} has {len(anchors):,} rows", f"at most {MOST_ANCHORS:,} anchors are read")
-    rows = anchors.astype(np.float32)
+    with np.errstate(over="ignore"):
+        rows = anchors.astype(np.float32)
     wrong = ~np.isfinite(rows).all(axis=1) | (rows[:, 2:] <= 0).any(axis=1)
     if wrong.any():
         at = int(np.argmax(wrong))

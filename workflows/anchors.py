@@ -115,9 +115,9 @@ def _is_file(text: str) -> bool:
 def _read(path: Path) -> NDArray[np.float32]:
     if path.suffix.lower() not in (".npy", ".csv"):
         raise InputError(f"--anchors: {shorten(str(path), 200)} is neither a .npy nor a .csv", _FORM)
-    if not _is_file(str(path)):
-        raise InputError(f"--anchors: {shorten(str(path), 200)} does not exist", _FORM)
     check_plain(path)
+    if not _is_file(str(path)):
+        raise InputError(f"--anchors: there is no file {shorten(str(path), 200)}", _FORM)
     if path.stat().st_size > _MOST_BYTES:
         raise InputError(f"{path} has {path.stat().st_size:,} bytes", "anchors are four numbers a row")
     try:

@@ -111,7 +111,8 @@ def test_which_outputs_are_encoded_and_which_columns_are_classes() -> None:
     ("strides=8,fixed_anchor_size=maybe", "fixed_anchor_size is 'maybe'"),
     ("strides=8,scales=10:10", "scales is 10:10"), ("strides=8,iou=2", "iou is 2"), ("strides=8,iou", "not KEY=VALUE"),
     ("strides=8,order=yx", "order is 'yx'"), ("strides=8,strides=9", "strides twice"), ("strides=nan", "has 'nan'"),
-    ("missing.npy", "does not exist"), ("anchors.txt", "neither a .npy nor a .csv"),
+    ("missing.npy", "there is no file missing.npy"), (".npy/", "neither a .npy"), ("folder.npy", "no file folder.npy"),
+    ("anchors.txt", "neither a .npy nor a .csv"),
     ("word.csv", "line 2 is 'a,b,c,d'"),
     ("flat.csv", "row 1 .from 0. has no height"), ("pixels.csv", "anchors in pixels"),
     ("empty.csv", "no list of anchors"),
@@ -120,6 +121,7 @@ def test_which_outputs_are_encoded_and_which_columns_are_classes() -> None:
 ])  # fmt: skip
 def test_wrong_anchors_are_named(given: Any, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("folder.npy").mkdir()
     good = "0.5,0.5,0.2,0.2\n"
     files = {"good.csv": good, "word.csv": good + "a,b,c,d\n", "flat.csv": good + "0.5,0.5,0,1\n", "empty.csv": "\n",
              "pixels.csv": "50,50,20,20\n", "broken.npy": "x", "anchors.txt": good}  # fmt: skip
