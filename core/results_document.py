@@ -68,7 +68,7 @@ class _Model(_Row):
 
 
 class _Budget(_Row):
-    asked: dict[str, str | bool | int | Finite] = {}
+    asked: dict[str, str | bool | int | Finite | list[str]] = {}
     met: bool | None = None
 
 

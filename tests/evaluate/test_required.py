@@ -9,8 +9,10 @@ from edgeproof.core.formatting import limits
 from edgeproof.core.measurement import Measurement
 from edgeproof.core.recipe_budget import Budget
 from edgeproof.core.recipe_file import parse_budget
+from edgeproof.core.results import load_results
 from edgeproof.evaluate.budget import Limits
 from edgeproof.evaluate.cells import Cell
+from edgeproof.evaluate.select import verdict
 from edgeproof.tasks.asked import check_asked
 
 from .test_select import results
@@ -74,6 +76,16 @@ def test_limits_are_read_from_a_command_line_and_said():
         with pytest.raises(InputError, match="is no limit of a figure: write it as"):
             parse_budget([f"require={wrong}"])
     assert "require" not in Budget().model_dump(), "the hashes of older recipes stay"
+
+
+def test_results_with_requirements_are_read_again(tmp_path):
+    run = results(("tflite:int8", "litert", 0.82, 0.0, 3.0, 1000))
+    run.budget, run.recommendation = verdict(run, Budget(require=["accuracy >= 80 %", "ROC AUC >= 0.9"]))
+    run.save(tmp_path)
+    again = load_results(tmp_path)
+    assert again.budget["asked"]["require"] == ["accuracy >= 80 %", "ROC AUC >= 0.9"] and not again.budget["met"]
+    assert "ROC AUC is not known" in again.recommendation["why"]
+    assert "requires ROC AUC >= 0.9" in " ".join(" ".join(pair) for pair in limits(again.budget["asked"]))
 
 
 @pytest.mark.parametrize(
