@@ -17,6 +17,7 @@ from ..core.errors import InputError
 from ..core.inputs import check_plain
 from ..core.sanitize import shorten
 from ..tasks.anchors import AnchorGrid, checked_anchors, packed
+from .array_files import load_array
 
 AnchorsLike: TypeAlias = "str | os.PathLike[str] | Mapping[str, Any] | ArrayLike"
 
@@ -120,11 +121,13 @@ def _read(path: Path) -> NDArray[np.float32]:
         raise InputError(f"--anchors: there is no file {shorten(str(path), 200)}", _FORM)
     if path.stat().st_size > _MOST_BYTES:
         raise InputError(f"{path} has {path.stat().st_size:,} bytes", "anchors are four numbers a row")
+    if path.suffix.lower() == ".npy":
+        return checked_anchors(load_array(path), str(path))
     try:
-        rows = np.load(path, allow_pickle=False) if path.suffix.lower() == ".npy" else _table(path)
-    except (OSError, ValueError, EOFError) as error:
+        rows = _table(path)
+    except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {shorten(str(error), 200)}", _FORM) from error
-    return checked_anchors(_array(rows), str(path))
+    return checked_anchors(rows, str(path))
 
 
 def _table(path: Path) -> NDArray[np.float64]:

@@ -392,6 +392,7 @@ AREAS = {
         Area("masks", 40, data_areas.masks),
         Area("waves", 60, data_areas.waves),
         Area("coco", 60, data_areas.coco),
+        Area("anchors", 60, data_areas.anchors),
         Area("labels", 40, _labels),
         Area("devices", 40, environment.devices, entry=environment.in_an_environment),
         Area("doctor", 8, environment.doctor, entry=environment.in_an_environment),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import random
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from edgeproof.core.codec import to_json, write_json
@@ -113,3 +115,21 @@ def coco(box: Path, draw: random.Random) -> Inputs:
         text = json.dumps(mutant).encode()
         write_inputs(box, c__boxes_DOT_json=text if draw.random() < 0.8 else changed(text, draw))
         yield "evaluate", "a.tflite", "--data", "coco:c/boxes.json", *NOWHERE
+
+
+def anchors(box: Path, draw: random.Random) -> Inputs:
+    """Anchors in files and by parameters, of a model that answers with no boxes."""
+    write_inputs(box, a_DOT_tflite=seeds.tflite(), x_DOT_png=seeds.picture("PNG"))
+    rows = np.array([[0.5, 0.5, 0.2, 0.2], [0.25, 0.75, 0.4, 0.1]])
+    stream = io.BytesIO()
+    np.save(stream, rows)
+    table = b"ycenter,xcenter,h,w\n" + b"".join(b",".join(b"%g" % one for one in row) + b"\n" for row in rows)
+    parameters = b"strides=8:16,min_scale=0.2,aspect_ratios=1:2:0.5,fixed_anchor_size=true,scales=10:10:5:5,iou=0.6"
+    while True:
+        write_inputs(box, a_DOT_npy=changed(stream.getvalue(), draw), a_DOT_csv=changed(table, draw))
+        text = changed(parameters, draw).decode("utf-8", "replace").replace("\0", "0") or "none"
+        given = draw.choice(("a.npy", "a.csv", "a.csv,background=last,order=xywh", text, "a.npy," + text))
+        command = draw.choice(
+            (("evaluate", "a.tflite", *NOWHERE, "--data"), ("bundle", "a.tflite", "--out", OUT, "--data"))
+        )
+        yield *command, "images:x.png", f"--anchors={given}"
