@@ -48,7 +48,11 @@ class Data(Table):
         None, ge=1, description="rows of a table of numbers that are one sample: a window of a time series"
     )
     stride: int | None = Field(None, ge=1, description="rows from one window to the next; not set: a window's length")
-    group: str = Field("", description="the column of the person or machine of each row: no window crosses two")
+    group: str = Field(
+        "",
+        description="the column of the person or machine of each row, or of each recording in `wav:TABLE.csv`: no "
+        "window crosses two, and each is in one split",
+    )
     sample_rate: int | None = Field(
         None, ge=1, le=1_000_000, description="Hz of the waveforms that the model takes, for `wav:`"
     )

@@ -134,7 +134,7 @@ def prepare_arrays(
         form = sounds or Sounds(data.sample_rate, data.window_seconds)
         with explain_disk_errors(workspace):
             workspace.mkdir(parents=True, exist_ok=True)
-            waves = read_waves(path, source, form, task, listener, workspace)
+            waves = read_waves(path, source, form, task, listener, workspace, data.group)
         return _Arrays(
             waves.x, waves.y, waves.given, waves.groups, names=waves.names, tags=waves.tags, rate=waves.rate
         )  # fmt: skip
@@ -212,7 +212,7 @@ def _save(path: Path, values: NDArray[Any], rows: NDArray[np.int64] | None, dige
 def _check_keys(data: Data, *, pictures: bool) -> None:
     scheme = data.source.partition(":")[0]
     table = scheme in ("csv", "parquet") and not pictures
-    more = {"masks": {"max_pixels"}, "wav": {"sample_rate", "window_seconds"}, "npz": {"sample_rate"}}
+    more = {"masks": {"max_pixels"}, "wav": {"sample_rate", "window_seconds", "group"}, "npz": {"sample_rate"}}
     more |= {"npy": more["npz"], "csv": {"root", "max_pixels", "on_unreadable"}}
     known = _USED | ({*_TABLE_KEYS, "encoding"} if table else more.get(scheme, set()))
     default = {key: about.default for key, about in Data.model_fields.items()}

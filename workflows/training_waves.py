@@ -21,6 +21,7 @@ from ..data.files import stat_identity
 from ..data.label_targets import targets_of
 from ..data.listing import Listing, quoted
 from ..data.sound_tables import is_table, recordings
+from ..data.tables import IMAGE_COLUMNS, ImageTable
 from ..data.waveforms import LOUDEST, need_reader, read_at
 from .array_files import source_path
 from .wave_files import pieces
@@ -41,7 +42,8 @@ class Sounds:
 class Waves:
     """N windows of recordings: `x` (N, samples) float32 from −1 to 1 at `rate` Hz, and their targets `y` (N, …).
 
-    `given` (N,) is the source's own split of each, `groups` the recording of each where one gives several windows.
+    `given` (N,) is the source's own split of each, `groups` the group of each, or the recording of each where one gives
+    several windows.
     `names` are those of tags, and then `tags` is true.
     """
 
@@ -78,11 +80,14 @@ def probe_waves(data: Data, task: str, folder: Path) -> None:
         _read_all(files, [where / listing.names[row] for row in chosen.tolist()], data.sample_rate, spool)
 
 
-def read_waves(path: Path, source: str, sounds: Sounds, task: str, listener: Listener, folder: Path) -> Waves:
+def read_waves(
+    path: Path, source: str, sounds: Sounds, task: str, listener: Listener, folder: Path, group: str = ""
+) -> Waves:
     """Return the recordings of ``wav:FOLDER`` or ``wav:TABLE.csv``, mapped from an unnamed file in `folder`.
 
     A recording becomes the mean of its channels, and is converted to the rate. With `Sounds.seconds` it gives all
     whole windows, one after the other, and a shorter one has zeros behind it; without, all must be equally long.
+    `group` is the column of a table that says of which person or machine a recording is.
 
     Raises InputError for a source without recordings, and with its name for a file that cannot be read or a target
     that is none of `task`; where lengths or rates differ and the recipe does not say them. NotInstalledError without
@@ -96,6 +101,7 @@ def read_waves(path: Path, source: str, sounds: Sounds, task: str, listener: Lis
         listener.note("warning", remark.what, remedy=remark.remedy)
     _check_classes(listing)
     files, where = _files(listing), path.parent if is_table(path) else path
+    groups = _groups(path, source, group)
     y, names = targets_of(listing, task, where)
     with TemporaryFile(dir=folder) as spool, TemporaryFile(dir=folder) as into:  # not in memory: an hour is 230 MB
         lengths, rate = _read_all(files, [where / name for name in listing.names], sounds.rate, spool)
@@ -104,16 +110,31 @@ def read_waves(path: Path, source: str, sounds: Sounds, task: str, listener: Lis
         x = _cut(spool, lengths, counts, length, into)
     _tell_of_short(lengths, listing, source, length, rate, listener)
     rows = np.repeat(np.arange(len(counts)), counts)
-    several = len(rows) > len(counts)
+    if not groups and len(rows) > len(counts):
+        groups = listing.names
     return Waves(
         x,
         y[rows],
         listing.splits[rows],
-        [listing.names[row] for row in rows.tolist()] if several else (),
+        [groups[row] for row in rows.tolist()] if len(groups) else (),
         rate,
         names,
         tags=bool(names),
     )
+
+
+def _groups(path: Path, source: str, group: str) -> Sequence[str]:
+    """Return the group of each recording, in the order of `recordings`; none where no column is named."""
+    if not group:
+        return ()
+    if not is_table(path):
+        raise InputError(
+            f"{shorten(source, 200)} is a folder, and group = {shorten(group)!r} names a column",
+            "give a table with the columns path, label and that one: wav:TABLE.csv",
+        )
+    table = ImageTable(source, path, None, IMAGE_COLUMNS._replace(label=group))
+    listing = table.listing()
+    return [listing.labels[number] for number in listing.targets.tolist()]
 
 
 def _check_classes(listing: Listing) -> None:

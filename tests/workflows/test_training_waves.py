@@ -142,6 +142,23 @@ def _input() -> Any:
     return Input("x", (1, RATE), "float32")
 
 
+def test_all_recordings_of_a_group_are_in_one_split(tmp_path: Path) -> None:
+    clips(tmp_path)
+    rows = [f"{'ab'[n % 2]}/{n}.wav,{'ab'[n % 2]},speaker {n % 10 // 2}" for n in range(20)]
+    (tmp_path / "table.csv").write_text("\n".join(["path,label,who", *rows]), "utf-8")
+    made = prepare(tmp_path, f"wav:{tmp_path / 'table.csv'}", group="who")
+    held: dict[int, set[str]] = {}
+    for split in made.counts:
+        for wave in np.load(made.inputs(split)):
+            (number,) = [n for n in range(20) if np.allclose(wave, tone(n), atol=1e-6)]
+            held.setdefault(number % 10 // 2, set()).add(split)
+    assert len(held) == 5 and all(len(splits) == 1 for splits in held.values()) and made.counts["test"] == 4
+    with pytest.raises(InputError, match="is a folder, and group = 'who' names a column"):
+        prepare(tmp_path, f"wav:{clips(tmp_path / 'c')}", group="who")
+    with pytest.raises(InputError, match="nobody"):
+        prepare(tmp_path, f"wav:{tmp_path / 'table.csv'}", group="nobody")
+
+
 BAD: dict[str, tuple[Any, str, dict[str, Any], str]] = {
     "no samples": (lambda f: write(f / "a" / "0.wav", np.zeros(0)), "", {}, r"a/0\.wav cannot be used: it holds no"),
     "an empty class": (lambda f: (f / "c").mkdir(), "", {}, "there is no recording of 'c'"),
