@@ -196,6 +196,64 @@ def seeds_accuracy(
     return mean, max(0.0, min(mean, centre - half)), min(1.0, max(mean, centre + half))
 
 
+class Drawn(NamedTuple):
+    """A metric of models that were trained with some seeds.
+
+    `values` (seeds,) are those on the samples, `draws` (seeds, draws) on bootstrap draws of them, the same for each.
+    """
+
+    values: NDArray[np.float64]
+    draws: NDArray[np.float64]
+
+
+def drawn_difference(a: Drawn, b: Drawn, confidence: float = CONFIDENCE) -> Difference:
+    """Return a's metric minus b's, each the mean over its seeds, for metrics that are no mean over samples.
+
+    The variance is that of `seeds_difference`, with what chance in the samples contributes taken from draws that both
+    share: of the difference of the means, and, of each method, of how its seeds differ within a draw. (So Obuchowski
+    and Rockette 1995, "Hypothesis testing of the diagnostic accuracy for multiple diagnostic tests: an ANOVA approach
+    with dependent observations", Communications in Statistics 24(2), of any figure.) Student's t has Satterthwaite's
+    degrees of freedom. Draws without a value are left out; where none is left the interval is NaN, and p is 1.
+    """
+    difference = float(a.values.mean() - b.values.mean())
+    drawn = a.draws.mean(axis=0) - b.draws.mean(axis=0)
+    return Difference(difference, *_with_seeds(difference, drawn, (a, b), confidence))
+
+
+def drawn_mean(a: Drawn, confidence: float = CONFIDENCE) -> tuple[float, float, float]:
+    """Return (mean, low, high) of a metric over seeds, by the variance of `drawn_difference`."""
+    mean = float(a.values.mean())
+    low, high, *_ = _with_seeds(mean, a.draws.mean(axis=0), (a,), confidence)
+    return mean, low, high
+
+
+def _with_seeds(
+    centre: float, drawn: NDArray[np.float64], of: Sequence[Drawn], confidence: float
+) -> tuple[float, float, float, float, float]:
+    """Return low, high, p, degrees of freedom and the seeds' share of the variance, from a mean's draws (draws,)."""
+    known = np.isfinite(drawn)
+    if known.sum() < 2:
+        return float("nan"), float("nan"), 1.0, float("inf"), 0.0
+    samples_part = float(drawn[known].var(ddof=1))
+    extra = [_drawn_seeds_variance(one.values, one.draws[:, known]) for one in of]
+    variance = samples_part + sum(part for part, _ in extra)
+    if not variance:
+        return centre, centre, float(centre == 0), float("inf"), 0.0
+    freedom, error = _satterthwaite(variance, extra), sqrt(variance)
+    half = _t(confidence, freedom) * error
+    p = min(1.0, 2 * _t_tail(abs(centre) / error, freedom))
+    return centre - half, centre + half, p, freedom, 1 - samples_part / variance
+
+
+def _drawn_seeds_variance(values: NDArray[np.float64], draws: NDArray[np.float64]) -> tuple[float, int]:
+    """Return what `_seeds_variance` is, of a metric's `values` (seeds,) and `draws` (seeds, draws)."""
+    seeds = len(values)
+    if seeds < 2:
+        return 0.0, 0
+    chance = float((draws - values[:, None]).var(axis=0, ddof=1).mean())
+    return max(0.0, (float(values.var(ddof=1)) - chance) / seeds), seeds - 1
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return the p values of several tests, adjusted for the number of tests (family-wise error rate).
 

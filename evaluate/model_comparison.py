@@ -21,7 +21,17 @@ from pydantic import ValidationError
 from ..core.recipe_budget import Budget
 from ..core.results import Results
 from ..core.sanitize import shorten
-from ..core.statistics import CONFIDENCE, holm, mcnemar, paired_drop, seeds_accuracy, seeds_difference
+from ..core.statistics import (
+    CONFIDENCE,
+    Drawn,
+    drawn_difference,
+    drawn_mean,
+    holm,
+    mcnemar,
+    paired_drop,
+    seeds_accuracy,
+    seeds_difference,
+)
 from ..tasks import Task, task_of, task_of_row
 from ..tasks.bootstrap import FEWEST
 from ..tasks.by_parts import ByParts
@@ -39,6 +49,7 @@ Correct = NDArray[Any]
 
 SEEDS_METHOD = "samples crossed with seeds, seeds nested in models (Hillis 2014); Student's t"
 BY_DRAWS = "the same samples, drawn for both (bootstrap, Efron 1979)"
+SEEDS_BY_DRAWS = "samples crossed with seeds, by draws of the samples (Obuchowski and Rockette 1995); Student's t"
 ONE_SEED_METHOD = "paired samples, adjusted Wald (Bonett and Price 2012); McNemar's exact test"
 
 
@@ -53,9 +64,9 @@ def compare_models(
 
     ``correct[model][seed]`` is (n,) bool: which of the same n test samples the float reference trained with that seed
     answers rightly; the first seed's model is the exported one. Of a task whose metric is no share of right answers it
-    is (n, …), what the metric is made of (`tasks.Task.parts`), and the exported models alone are compared. `budget`
-    decides which files may stand for a model on a target (default: what the results say was asked, and where nothing
-    was, those within 1 point of float); `ratios` compares latencies.
+    is (n, …), what the metric is made of (`tasks.Task.parts`). `budget` decides which files may stand for a model on a
+    target (default: what the results say was asked, and where nothing was, those within 1 point of float); `ratios`
+    compares latencies.
 
     In a row all is of ``a`` against ``b``: ``difference`` is a's accuracy minus b's in shares (of another ``metric`` in
     its unit, above 0 where a is better), ratios are a's figure
@@ -135,7 +146,41 @@ def _why_not(
 
 
 def _metrics(task: ByParts, a: Mapping[int, NDArray[Any]], b: Mapping[int, NDArray[Any]]) -> dict[str, Any]:
-    """Return what the answers of two exported models say of their task's metric, as `_accuracies`."""
+    """Return what the answers of two models say of their task's metric, as `_accuracies`."""
+    exported = _of_exported(task, a, b)
+    if len(a) == len(b) == 1:
+        return exported
+    ours, theirs = (task.of_seeds(list(one.values())) for one in (a, b))
+    pooled = drawn_difference(*((ours, theirs) if task.figure.better == "higher" else (theirs, ours)))
+    return exported | {
+        "accuracy_a": _of_seeds(list(a), ours),
+        "accuracy_b": _of_seeds(list(b), theirs),
+        "difference": {
+            "difference": pooled.estimate,
+            "low": pooled.low,
+            "high": pooled.high,
+            "confidence": CONFIDENCE,
+            "p": pooled.p,
+            "seeds_part": pooled.seeds_part,
+            "method": SEEDS_BY_DRAWS,
+        },
+        "by_seed": [_lead(task, seed, a[seed], b[seed]) for seed in a if seed in b],
+    }
+
+
+def _of_seeds(seeds: Sequence[int], drawn: Drawn) -> dict[str, Any]:
+    mean, low, high = drawn_mean(drawn)
+    spread = float(np.std(drawn.values, ddof=1)) if len(seeds) > 1 else None
+    return {"mean": mean, "low": low, "high": high, "spread": spread, "seeds": list(seeds)}
+
+
+def _lead(task: ByParts, seed: int, a: NDArray[Any], b: NDArray[Any]) -> dict[str, Any]:
+    lead, p = task.lead(a, b)
+    return {"seed": seed, "difference": lead.value, "low": lead.low, "high": lead.high, "p": p}
+
+
+def _of_exported(task: ByParts, a: Mapping[int, NDArray[Any]], b: Mapping[int, NDArray[Any]]) -> dict[str, Any]:
+    """Return what the answers of the two exported models say."""
     (seed_a, first_a), (seed_b, first_b) = (next(iter(one.items())) for one in (a, b))
     lead, p = task.lead(first_a, first_b)
     scores_a, scores_b = task.scores(first_a), task.scores(first_b)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from math import inf
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ..core.artifact import artifact_id
+from ..core.measurement import Measurement
 from ..core.recipe_budget import Budget
 from ..core.results import Results
 from ..core.sanitize import shorten
@@ -56,6 +57,13 @@ def float_accuracies(results: Results) -> dict[str, Quality]:
             figure = task.figure(known.value, m.samples, known.low, known.high)
             accuracies.setdefault(floats[m.artifact].model, figure)
     return accuracies
+
+
+def score_of(row: Measurement | None) -> dict[str, Any]:
+    """Return the metric of a row, where that is no share, as a model's repeats have it."""
+    if row is None or row.score is None:
+        return {}
+    return {"metric": row.metric, "score": row.score, "score_low": row.score_low, "score_high": row.score_high}
 
 
 def of_float_file(answers: Mapping[tuple[str, str], T], model: str) -> T | None:

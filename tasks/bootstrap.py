@@ -37,7 +37,12 @@ def interval(metric: Metric, parts: NDArray[Any]) -> tuple[float, float]:
     """Return the 95 % interval of the metric; NaN of fewer samples than `FEWEST`."""
     if len(parts) < FEWEST:
         return float("nan"), float("nan")
-    return _percentiles(np.concatenate([metric(parts, weights) for weights in _draws(len(parts))]), CONFIDENCE)
+    return _percentiles(drawn(metric, parts), CONFIDENCE)
+
+
+def drawn(metric: Metric, parts: NDArray[Any]) -> Floats:
+    """Return the metric in each draw (draws,); of as many samples the draws are the same."""
+    return np.concatenate([metric(parts, weights) for weights in _draws(len(parts))])
 
 
 def drawn_drops(metric: Metric, reference: NDArray[Any], parts: NDArray[Any]) -> Floats:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..core.dataset import PreparedData
 from ..core.measurement import Example, Measurement
 from ..core.sanitize import shorten
-from ..core.statistics import CONFIDENCE
+from ..core.statistics import CONFIDENCE, Drawn
 from . import bootstrap
 from .agreement import Agreement, Scores
 from .bootstrap import Floats
@@ -195,6 +195,11 @@ class ByParts(ABC):
         """Return how much better the parts `a` are than `b`, of the same samples, and the p of no difference."""
         lead, drawn = self._drop(a, b)
         return Estimate(lead, *bootstrap.drop_interval(drawn)), bootstrap.sign_p(drawn)
+
+    def of_seeds(self, parts: Sequence[NDArray[Any]]) -> Drawn:
+        """Return the metric of models trained with several seeds, from the parts of each, of the same samples."""
+        draws = [bootstrap.drawn(self.value, one) for one in parts]
+        return Drawn(np.array([self.value_of(one) for one in parts]), np.array(draws))
 
     def _drop(self, reference: NDArray[Any], parts: NDArray[Any]) -> tuple[float, Floats]:
         """Return what these parts lose of the reference's metric, and that in each bootstrap draw."""

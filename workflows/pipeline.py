@@ -37,7 +37,7 @@ from ..evaluate.examples import with_samples
 from ..evaluate.fleet import fleet
 from ..evaluate.measure import measure
 from ..evaluate.model_comparison import compare_models
-from ..evaluate.models import of_float_file
+from ..evaluate.models import of_float_file, score_of
 from ..evaluate.scores import keep as keep_scores
 from ..evaluate.timing import follow_base
 from ..export import reference as float_artifact
@@ -349,6 +349,7 @@ class Pipeline:
                         "accuracy_high": row.accuracy_high if row else None,
                         "samples": row.samples if row else 0,
                         "train_seconds": model.train_seconds,
+                        **score_of(row),
                     }
                 )
             if len(repeats) > 1:
