@@ -8,7 +8,6 @@ from typing import Any
 from ..core.formatting import number, p_value, times
 from ..core.sanitize import shorten
 from ..tasks import figure_of
-from ..tasks.classification import Accuracy
 
 NAME_LIMIT = 60
 
@@ -24,14 +23,16 @@ def sentence(row: Mapping[str, Any]) -> str:
     low, high = (-difference["high"], -difference["low"]) if turned else (difference["low"], difference["high"])
     lead = abs(difference["difference"])
     facts = f"95 % interval {metric.signed_span(low, high)}; {test_words(row)}; {seeds_words(row)}"
-    what = "accuracy" if metric is Accuracy else metric.name
-    better = "is more accurate" if metric is Accuracy else f"is better in {metric.name}"
     if row["verdict"] != "not distinguishable":
         return _with_costs(
-            f"{first} {better} than {second} by {metric.amount(lead)} ({facts})", "it", row, turned, second
+            f"{first} is {metric.better_than()} than {second} by {metric.amount(lead)} ({facts})",
+            "it",
+            row,
+            turned,
+            second,
         )
     ahead = f"{first} is {metric.amount(lead)} ahead" if metric.amount(lead) != metric.amount(0) else "they are level"
-    verdict = f"{first} and {second} are not distinguishable in {what}: {ahead} ({facts})"
+    verdict = f"{first} and {second} are not distinguishable in {metric.name}: {ahead} ({facts})"
     return _with_costs(verdict, first, row, turned, second)
 
 

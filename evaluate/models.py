@@ -112,15 +112,15 @@ def behind(results: Results, models: Collection[str], budget: Budget) -> dict[st
     for model in models:
         if model not in accuracies:
             gaps[model] = AccuracyGap(
-                1.0, 0.0, 1.0, f"The accuracy of {shorten(model)} is not known, so it does not go first."
+                1.0, 0.0, 1.0, f"The {best.name} of {shorten(model)} is not known, so it does not go first."
             )
         elif model != top:
             lead = accuracy_gap(results, top, model)
             if lead.distinguishable and lead.estimate > allowed:
                 gaps[model] = replace(
                     lead,
-                    why=f"{shorten(model)} is {best.amount(lead.estimate)} less accurate than {shorten(top)} (95 % "
-                    f"interval {best.signed_span(lead.low, lead.high)}).",
+                    why=f"{shorten(model)} is {best.amount(lead.estimate)} {best.worse_than()} than {shorten(top)} "
+                    f"(95 % interval {best.signed_span(lead.low, lead.high)}).",
                     remedy=f"That is more than the {best.amount(allowed)} that a file may lose: {remedy}.",
                 )
     return gaps

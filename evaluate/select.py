@@ -182,12 +182,12 @@ def _beside_models(
         other = race.winner([c for c in fitting if c.artifact.model == top])[0]
         lead = accuracy_gap(results, top, winner.artifact.model)
         sure = "" if lead.distinguishable else ", not distinguishable"
-        metric = accuracies[top]
+        metric, best = accuracies[top], accuracies[top].best_model()
         if not lead.distinguishable and lead.estimate > budget.allowed_drop(metric.value, is_share=metric.is_share):
             sure += f" with {accuracies[top].samples:,} samples: a larger test split would tell"
         more = "; set budget.min_accuracy higher if that matters more" if budget.min_accuracy is not None else ""
         return [
-            f"The most accurate model, {shorten(top)}, is {metric.amount(lead.estimate)} better (95 % interval "
+            f"{best[0].upper()}{best[1:]}, {shorten(top)}, is {metric.amount(lead.estimate)} better (95 % interval "
             f"{metric.signed_span(lead.low, lead.high)}{sure}); its best file, {_name(other, True)}, takes "
             f"{times(race.ratio(winner, other).ratio)} the latency and "
             f"{_times_size(other, winner)} the size{more}."
@@ -220,7 +220,8 @@ def _why_winner(
     others = [c for c in tied if c is not winner]
     fits = "may fit" if violations else "fit" if others else "fits"
     place = f"the smallest of the fastest files that {fits}" if others else f"the fastest file that {fits}"
-    among = ", of the models that are not behind in accuracy" if passed_over else ""
+    metric = metric_of(m)
+    among = f", of the models that are not behind in {metric.name if metric else 'accuracy'}" if passed_over else ""
     # What is not shown is its drop, which the sentence after this one is about.
     drop_phrase = "" if violations else f"{winner.loss.phrase}, "
     parts = [
@@ -255,7 +256,7 @@ def _why_winner(
     best_metric, better = min(same, key=lambda pair: pair[0].cost, default=(None, winner))
     if best_metric and (own := metric_of(m)) and best_metric.surely_better(own):
         parts.append(
-            f"{_name(better, several)} is more accurate ({best_metric.text}) at "
+            f"{_name(better, several)} is {best_metric.better_than()} ({best_metric.text}) at "
             f"{times(race.ratio(winner, better).ratio)} the latency; "
             f"set budget.{'min_accuracy' if own.is_share else 'require'} if that matters more."
         )

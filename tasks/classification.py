@@ -72,6 +72,21 @@ class Accuracy(Quality):
     definition = "the share of {samples} that a file answers rightly, with a 95 % Wilson interval"
     paired = "Bonett and Price 2012"
 
+    @classmethod
+    def better_than(cls) -> str:
+        """Return ``more accurate``."""
+        return "more accurate"
+
+    @classmethod
+    def worse_than(cls) -> str:
+        """Return ``less accurate``."""
+        return "less accurate"
+
+    @classmethod
+    def best_model(cls) -> str:
+        """Return ``the most accurate model``."""
+        return "the most accurate model"
+
 
 class Classification:
     """Samples of one class each. `classes` is how many there are; 0: not known, and then nothing is right or wrong.

@@ -58,6 +58,21 @@ class Quality:
     """What `signed` counts."""
 
     @classmethod
+    def better_than(cls) -> str:
+        """Return what a file is that is better by this figure than another: ``better in MAE``."""
+        return f"better in {cls.name}"
+
+    @classmethod
+    def worse_than(cls) -> str:
+        """Return what a model is that is worse by an amount of this figure: ``worse``."""
+        return "worse"
+
+    @classmethod
+    def best_model(cls) -> str:
+        """Return what the best of several models is called: ``the best model in MAE``."""
+        return f"the best model in {cls.name}"
+
+    @classmethod
     def drop_title(cls) -> str:
         """Return the heading of drops: ``Drop, points``."""
         return f"Drop, {cls.drop_unit}" if cls.drop_unit else f"Drop, {cls.name}"

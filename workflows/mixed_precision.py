@@ -194,7 +194,7 @@ class _Search:
         first = replace(int8, id=f"{artifact_id(self.model.name, VARIANT)}.step0")
         row = self._measure([first])[first.id]
         if row.status != "ok" or row.drop is None:
-            what = row.reason or "its accuracy cannot be measured: the classes of the data are not known"
+            what = row.reason or "how well it answers cannot be measured: the data do not say what is right"
             raise StageError(f"the plain int8 file cannot be measured on {self.target}: {what}", row.remedy)
         steps = [Step(first, (), row)]
         self._tell(steps)

@@ -235,6 +235,22 @@ def models(*rows, comparisons=()):
     return created
 
 
+def test_models_of_numbers_are_spoken_of_by_their_metric():
+    rows = models(("small", 0.70, 0.70, 1.0, MIB), ("large", 0.90, 0.90, 4.0, 4 * MIB))
+    for m in list(rows.measurements):
+        if m.accuracy is not None:
+            error = 1 - m.accuracy
+            rows.add_measurement(replace(m, metric="MAE", accuracy=None, accuracy_low=None, accuracy_high=None,
+                                         score=error, score_low=error - 0.01, score_high=error + 0.01))  # fmt: skip
+    _, chosen = verdict(rows, Budget())
+    assert chosen["artifact"] == "large--tflite-int8"
+    assert "of the models that are not behind in MAE" in chosen["why"] and "accura" not in chosen["why"]
+    assert "small is 0.2 of MAE worse than large" in chosen["why"] and "set budget.require to say" in chosen["why"]
+    _, chosen = verdict(rows, Budget(require="MAE <= 0.5"))
+    assert chosen["artifact"] == "small--tflite-int8", "what is enough is said"
+    assert "The best model in MAE, large, is 0.2 of MAE better" in chosen["why"] and "accura" not in chosen["why"]
+
+
 def test_a_faster_model_that_is_much_less_accurate_does_not_win_in_silence():
     rows = models(("small", 0.70, 0.70, 1.0, MIB), ("large", 0.90, 0.90, 4.0, 4 * MIB))
     _, chosen = verdict(rows, Budget())
