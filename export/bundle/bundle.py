@@ -165,7 +165,7 @@ def _write(
     input_roles = roles(artifact)
     names = [tensor.name for tensor in artifact.outputs]
     answer = names.index(artifact.answer) if artifact.answer in names else 0
-    kind = answer_kind(artifact, answer, golden.outputs)
+    kind = answer_kind(artifact, answer, golden.outputs, task)
     noun = noun_of(artifact, answer, kind, task)
     vectors = write_golden(artifact, golden, folder)
     _json(folder / "golden.json", vectors)

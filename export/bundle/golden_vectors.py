@@ -20,6 +20,7 @@ from ...tasks import Task
 from ...tasks.classification import Classification, top_class
 from ...tasks.detection import Detection
 from ...tasks.multilabel import Multilabel
+from ...tasks.regression import Regression
 from ...tasks.segmentation import Segmentation
 from ...tasks.tensor import Tensor
 
@@ -49,11 +50,12 @@ def tolerance(artifact: Artifact) -> tuple[float, float]:
     return artifact.variant.scheme.arithmetic.between_runtimes
 
 
-def answer_kind(artifact: Artifact, answer: int, outputs: NDArray[np.float32]) -> str:
+def answer_kind(artifact: Artifact, answer: int, outputs: NDArray[np.float32], task: Task | None = None) -> str:
     """Return what the file gives: ``scores``, ``tags``, one ``value``, a ``picture``, ``values``, or ``boxes``.
 
-    Of a detector the judged output is that of the scores. Scores of classes are recognized by labels, or as a
-    distribution: values that add up to one. With labels, values within 0 to 1 that are no distribution are tags.
+    Of a detector the judged output is that of the scores. Where the `task` is not known, scores of classes are
+    recognized by labels, or as a distribution: values that add up to one. With labels, values within 0 to 1 that are no
+    distribution are tags.
     """
     if artifact.boxes is not None:
         return "boxes"
@@ -65,7 +67,10 @@ def answer_kind(artifact: Artifact, answer: int, outputs: NDArray[np.float32]) -
         return "picture"
     shares = len(outputs) > 0 and bool((outputs >= 0).all() and np.allclose(outputs.sum(axis=-1), 1.0, atol=0.05))
     if len(shape) <= 2 and len(artifact.labels) == count:
-        sigmoids = count > 2 and not shares and len(outputs) > 0 and outputs.min() >= 0 and outputs.max() <= 1
+        if isinstance(task, Regression):
+            return "values"
+        within = len(outputs) > 0 and outputs.min() >= 0 and outputs.max() <= 1
+        sigmoids = within and (isinstance(task, Multilabel) or (task is None and count > 2 and not shares))
         return "tags" if sigmoids else "scores"
     return "scores" if len(shape) <= 2 and shares else "values"
 

@@ -18,6 +18,9 @@ from edgeproof.core.run_log import RunLog
 from edgeproof.export.bundle import Bundle
 from edgeproof.export.bundle.escape import TEMPLATES
 from edgeproof.export.bundle.golden_vectors import answer_kind
+from edgeproof.tasks.classification import Classification
+from edgeproof.tasks.multilabel import Multilabel
+from edgeproof.tasks.regression import Regression
 from edgeproof.workflows.evaluate import evaluate_files
 
 from ..conftest import TinyRun
@@ -204,6 +207,9 @@ def test_sigmoids_of_known_labels_are_tags(outputs: list[list[float]], kind: str
                     outputs=(TensorSpec("y", (1, 3), "float32"),))  # fmt: skip
     values = np.array(outputs, np.float32)
     assert answer_kind(file, 0, values) == kind
+    assert answer_kind(file, 0, values, Regression(0)) == "values"
+    assert answer_kind(file, 0, values, Multilabel(3)) == ("scores" if values.min() < 0 else "tags")
+    assert answer_kind(file, 0, values, Classification(3)) == "scores"
     spec = importlib.util.spec_from_file_location("example_of_tags", TEMPLATES / "example.py")
     assert spec is not None and spec.loader is not None
     example = importlib.util.module_from_spec(spec)
