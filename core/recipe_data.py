@@ -8,7 +8,9 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from .recipe_table import Share, Table
 
-_LATER = ("features", "target", "window", "stride", "group", "sample_rate", "window_seconds")
+# Keys that make a table one of numbers.
+TABLE_KEYS = ("features", "target", "window", "stride", "group")
+_LATER = (*TABLE_KEYS, "sample_rate", "window_seconds")
 
 
 class Data(Table):

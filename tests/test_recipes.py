@@ -18,8 +18,8 @@ from edgeproof.core.recipe_file import load_recipe
 from edgeproof.data.coco import read_coco
 from edgeproof.tasks.anchors import decoded, packed
 from edgeproof.train.backbones import check_backbone
+from edgeproof.workflows.recipe_kind import kind_of_recipe, recipe_fingerprint
 from edgeproof.workflows.training_arrays import prepare_arrays
-from edgeproof.workflows.training_data import kind_of_recipe, recipe_fingerprint
 from edgeproof.workflows.training_pictures import Pictures
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"

@@ -19,7 +19,7 @@ from ..core.errors import InputError
 from ..core.inputs import check_plain
 from ..core.model import plain_name
 from ..core.progress import Listener
-from ..core.recipe_data import Data
+from ..core.recipe_data import TABLE_KEYS, Data
 from ..core.sanitize import shorten
 from ..data.number_tables import Columns, read_numbers
 from ..data.target_cells import Targets
@@ -41,7 +41,6 @@ Split = Literal["all", "train", "test"]
 _X = {"train": ("x", "x_train", "x_test"), "test": ("x", "x_test"), "all": ("x", "x_test")}
 _Y = ("y", "y_test")
 _BLOCK_BYTES = 16 << 20
-_TABLE_KEYS = ("features", "target", "window", "stride", "group")
 _SOUND_KEYS = ("sample_rate", "window_seconds")
 SAVE = "numpy.savez(FILE, x=…, y=…)"
 
@@ -110,7 +109,7 @@ def with_arrays(
 
 def _check_keys(data: Data, scheme: str, *, table: bool, texts: bool) -> None:
     """Raise InputError for a key that has no meaning for this source: nothing that a user says is left unheard."""
-    named = {key for key in _TABLE_KEYS if getattr(data, key)} - ({"target"} if texts else set())
+    named = {key for key in TABLE_KEYS if getattr(data, key)} - ({"target"} if texts else set())
     if named and not table:
         raise InputError(
             f"{' and '.join(sorted(named))}: for tables of numbers, and for this model {shorten(data.source, 200)!r} "
@@ -122,7 +121,7 @@ def _check_keys(data: Data, scheme: str, *, table: bool, texts: bool) -> None:
         raise InputError(f"{' and '.join(sorted(sound))}: for wav:FOLDER alone", "leave them out")
     if not table and scheme not in ("npz", "npy", "wav"):
         return
-    known = {"source", *(_SOUND_KEYS if scheme == "wav" else _TABLE_KEYS), *(("encoding",) if scheme == "csv" else ())}
+    known = {"source", *(_SOUND_KEYS if scheme == "wav" else TABLE_KEYS), *(("encoding",) if scheme == "csv" else ())}
     if unheard := sorted(key for key in data.model_fields_set - known if getattr(data, key) != _default(key)):
         raise InputError(
             f"{shorten(data.source, 200)!r} has no use for {', '.join(unheard)}",

@@ -17,7 +17,7 @@ from ..core.sanitize import shorten, slug
 from ..data import kind_of
 from .arguments import path_of, text_of
 from .new_numbers import as_numbers
-from .preflight import check_new
+from .new_recipe_check import check_new
 from .shipped import copy_recipe
 
 DEFAULT_SOURCE = "builtin:fashion-mnist-mini"

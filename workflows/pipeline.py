@@ -52,10 +52,11 @@ from .judged_data import float_references
 from .plan import VALIDATION, run_steps, share_of_samples
 from .profile import profiles
 from .quantization_cost import pooled
+from .recipe_kind import kind_of_recipe
 from .runtime_fallbacks import cost, incompatibility
 from .steps import put, to_json_model
 from .tensorflow_process import TensorFlowProcess
-from .training_data import kind_of_recipe, prepared_for_training
+from .training_data import prepared_for_training
 
 TRAINERS = ("tensorflow", "tf-keras", "ai-edge-litert")  # in addition to those of a backbone's source
 REFERENCE_TARGET = Target("local", "tensorflow")
@@ -127,9 +128,8 @@ class Pipeline:
         self.results.budget, self.results.recommendation = select.verdict(
             self.results, self._budget, self.recipe.runtime, ratios
         )
-        self.results.fleet = fleet(
-            self.results, self._budget, runtime=self.recipe.runtime, folder=self.out, ratios=ratios
-        )
+        runtime = self.recipe.runtime
+        self.results.fleet = fleet(self.results, self._budget, runtime=runtime, folder=self.out, ratios=ratios)
         self.results.run |= {"finished": now(), "seconds": {k: round(v, 1) for k, v in self.listener.seconds.items()}}
 
     @property

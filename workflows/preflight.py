@@ -7,10 +7,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from .. import data as train_data
 from ..core.dataset import Kind
 from ..core.device_tables import BUILT_IN
-from ..core.errors import EdgeproofError, InputError, NotInstalledError
+from ..core.errors import EdgeproofError, InputError
 from ..core.extras import EXTRAS
 from ..core.maker import CONVERTER, MAKERS
 from ..core.recipe import ModelSpec, Recipe
@@ -23,8 +22,7 @@ from ..train.backbones import check_backbone
 from ..train.callbacks import check_callbacks
 from ..train.sensor.settings import check_number_training
 from ..train.text.settings import check_text_training
-from .training_data import check_arrays, kind_of_recipe, recipe_fingerprint
-from .training_waves import probe_waves
+from .recipe_kind import kind_of_recipe, recipe_fingerprint
 
 
 def preflight(recipe: Recipe, out: Path) -> dict[str, Any]:
@@ -54,7 +52,7 @@ def preflight(recipe: Recipe, out: Path) -> dict[str, Any]:
     except EdgeproofError as error:
         problems.append(error)
     for spec in recipe.model:
-        wrong = [_wrong_with(spec, recipe.folder, kind) for kind in kinds]
+        wrong = [wrong_with(spec, recipe.folder, kind) for kind in kinds]
         if all(wrong):
             problems += [error for error in wrong[:1] if error]
     problems += check_makers(map(Variant.parse, recipe.export.variants))
@@ -72,31 +70,8 @@ def preflight(recipe: Recipe, out: Path) -> dict[str, Any]:
     raise InputError("\n".join([f"{len(lines)} things are in the way:", *(f"  - {line}" for line in lines)]))
 
 
-def check_new(recipe: Recipe) -> list[str]:
-    """Check a recipe that is about to be written. Return what is missing on this machine to run it, with remedies.
-
-    Raises InputError if no machine could run it: the data cannot be trained on, or the backbone does not fit.
-    """
-    kind = kind_of_recipe(recipe)
-    if recipe.data.source.startswith("wav:"):
-        recipe_fingerprint(recipe)
-        probe_waves(recipe.data, recipe.task, recipe.folder)
-    elif kind == "tensor" or recipe.data.source.startswith("masks:"):
-        check_arrays(recipe)
-    else:
-        train_data.check_trainable(recipe.data, seed=recipe.seed, folder=recipe.folder)
-    missing: list[EdgeproofError] = []
-    for spec in recipe.model:
-        if (error := _wrong_with(spec, recipe.folder, kind)) is None:
-            continue
-        if not isinstance(error, NotInstalledError):
-            raise error
-        missing.append(error)
-    missing += check_makers(map(Variant.parse, recipe.export.variants))
-    return [f"{error.message}: {error.remedy}" for error in missing]
-
-
-def _wrong_with(spec: ModelSpec, folder: Path, kind: Kind) -> EdgeproofError | None:
+def wrong_with(spec: ModelSpec, folder: Path, kind: Kind) -> EdgeproofError | None:
+    """Return why the backbone of `spec` cannot be built for data of `kind`, or None."""
     try:
         check_backbone(spec, folder=folder, kind=kind)
     except EdgeproofError as error:

@@ -23,8 +23,8 @@ from .arguments import path_of
 from .finished import Run
 from .listening import listener_of
 from .preflight import check_writable, preflight
+from .recipe_kind import kind_of_recipe
 from .run_folder import check_parts, problem, remember
-from .training_data import kind_of_recipe
 
 
 @explain_os_errors

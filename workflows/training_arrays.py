@@ -17,7 +17,7 @@ from ..core.dataset import SPLITS, PreparedData, save_prepared
 from ..core.errors import InputError, explain_disk_errors
 from ..core.progress import Listener
 from ..core.recipe import TrainedTask
-from ..core.recipe_data import Data
+from ..core.recipe_data import TABLE_KEYS, Data
 from ..core.sanitize import shorten
 from ..data.array_splits import UNKNOWN, Codes, split_arrays
 from ..data.files import SPLIT_NAMES
@@ -48,7 +48,6 @@ _KEYS = {
 }
 _BLOCK_BYTES = 16 << 20
 _MOST = float(np.finfo(np.float32).max)
-_TABLE_KEYS = ("features", "target", "window", "stride", "group")
 _USED = {"source", "test_source", "validation", "test", "limit_train", "limit_test"}
 
 
@@ -74,13 +73,6 @@ class _Arrays:
         if self.rate:
             return f"{self.x.shape[1]:,} samples at {self.rate:,} Hz"
         return f"{' × '.join(map(str, self.x.shape[1:]))} numbers"
-
-
-def holds_arrays(data: Data) -> bool:
-    """Return whether a recipe's data are arrays, recordings or a table of numbers. Reads nothing."""
-    scheme = data.source.partition(":")[0]
-    table = scheme == "csv" and any(getattr(data, key) for key in _TABLE_KEYS)
-    return scheme in ("npz", "npy", "parquet", "wav") or table
 
 
 def array_fingerprint(
@@ -214,7 +206,7 @@ def _check_keys(data: Data, *, pictures: bool) -> None:
     table = scheme in ("csv", "parquet") and not pictures
     more = {"masks": {"max_pixels"}, "wav": {"sample_rate", "window_seconds", "group"}, "npz": {"sample_rate"}}
     more |= {"npy": more["npz"], "csv": {"root", "max_pixels", "on_unreadable"}}
-    known = _USED | ({*_TABLE_KEYS, "encoding"} if table else more.get(scheme, set()))
+    known = _USED | ({*TABLE_KEYS, "encoding"} if table else more.get(scheme, set()))
     default = {key: about.default for key, about in Data.model_fields.items()}
     if unheard := sorted(key for key in data.model_fields_set - known if getattr(data, key) != default[key]):
         raise InputError(f"{shorten(data.source, 200)!r} has no use for {', '.join(unheard)}", "leave it out")

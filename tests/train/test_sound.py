@@ -15,8 +15,8 @@ from edgeproof.core.recipe_data import Data
 from edgeproof.train.backbones import check_backbone, number_source
 from edgeproof.train.sound.base import SoundRequest
 from edgeproof.train.sound.rates import known_rate
+from edgeproof.workflows.recipe_kind import kind_of_recipe, recipe_fingerprint
 from edgeproof.workflows.training_arrays import prepare_arrays
-from edgeproof.workflows.training_data import kind_of_recipe, recipe_fingerprint
 
 from ..support.external_imports import Heard
 from ..support.sound_modules import FEATURES, RATE, SAMPLES, batched, embeddings, sounds, yamnet

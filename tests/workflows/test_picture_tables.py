@@ -16,9 +16,9 @@ from edgeproof.core.recipe import ModelSpec, Recipe, Train
 from edgeproof.core.recipe_data import Data
 from edgeproof.workflows.array_files import with_arrays
 from edgeproof.workflows.input_spec import InputSpec
+from edgeproof.workflows.recipe_kind import kind_of_recipe, recipe_fingerprint
 from edgeproof.workflows.samples import Samples
 from edgeproof.workflows.training_arrays import array_fingerprint, prepare_arrays
-from edgeproof.workflows.training_data import kind_of_recipe, recipe_fingerprint
 from edgeproof.workflows.training_pictures import Pictures
 
 from ..support.hub_modules import tf2_module

@@ -143,6 +143,18 @@ def test_an_unchanged_run_does_nothing(tiny: TinyRun) -> None:
     assert {p for p in after if after[p] != before.get(p)} <= {tiny.folder / "log.jsonl"}
 
 
+def test_an_unchanged_run_loads_nothing_that_a_run_does_its_work_with(tiny: TinyRun) -> None:
+    code = f"""import sys
+from edgeproof.workflows.run import run
+run({str(tiny.folder / "recipe.toml")!r}, {str(tiny.folder)!r})
+print(*sys.modules)"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    loaded = set(done.stdout.split())
+    assert not loaded & {"tensorflow", "matplotlib", "ai_edge_litert", "onnx", "distributed"}
+    rooms = {"workflows.pipeline", "workflows.training_data", "devices.cluster.connection", "report.html"}
+    assert not loaded & {f"edgeproof.{name}" for name in rooms}
+
+
 def test_a_lost_file_comes_back_from_the_store(tiny: TinyRun) -> None:
     path = tiny.folder / "artifacts" / "tiny--tflite-int8.tflite"
     content = path.read_bytes()

@@ -15,8 +15,8 @@ import pytest
 from edgeproof import bundle, evaluate, run
 from edgeproof.core.dataset import read_texts
 from edgeproof.core.recipe import Data, Recipe
+from edgeproof.workflows.recipe_kind import recipe_fingerprint
 from edgeproof.workflows.run_folder import source_run_of
-from edgeproof.workflows.training_data import recipe_fingerprint
 
 from ..support.metrics import average_precision
 from ..support.text_tasks import TAGS, answers, told

@@ -15,8 +15,8 @@ from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import ModelSpec, Recipe
 from edgeproof.core.recipe_data import Data
 from edgeproof.core.recipe_training import Head
+from edgeproof.workflows.recipe_kind import kind_of_recipe, recipe_fingerprint
 from edgeproof.workflows.training_arrays import array_fingerprint, prepare_arrays
-from edgeproof.workflows.training_data import kind_of_recipe, recipe_fingerprint
 from edgeproof.workflows.training_pictures import Pictures
 
 from ..support.number_data import MOTIONS, PERSONS, TAGS, motion_recipe, motion_table, tagged

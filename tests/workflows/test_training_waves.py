@@ -17,9 +17,9 @@ from edgeproof.core.recipe_data import Data
 from edgeproof.train.sensor.networks import NumberRequest, check_shape
 from edgeproof.workflows.array_files import with_arrays
 from edgeproof.workflows.input_spec import InputSpec
+from edgeproof.workflows.recipe_kind import kind_of_recipe
 from edgeproof.workflows.samples import Samples
 from edgeproof.workflows.training_arrays import array_fingerprint, prepare_arrays
-from edgeproof.workflows.training_data import kind_of_recipe
 
 from ..support.external_imports import Heard
 from ..support.wave_files import write
