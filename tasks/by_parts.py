@@ -74,11 +74,16 @@ class ByParts(ABC):
 
     @classmethod
     def renumbered(cls, targets: NDArray[Any], numbers: Sequence[int], count: int) -> NDArray[Any]:
-        """Return targets whose classes or tags are those of a file that has `count`; `numbers` are their places there.
+        """Return targets whose classes, tags or columns are those of a file that has `count`.
 
-        Where nothing is numbered, as of numbers, they are as they were.
+        `numbers` are their places there. Columns (N, …, columns) are put in the file's order; fewer or more than it
+        has stay as they are, for `check`.
         """
-        return targets
+        if targets.ndim < 2 or targets.shape[-1] != count or len(numbers) != count:
+            return targets
+        columns = np.empty_like(targets)
+        columns[..., list(numbers)] = targets
+        return columns
 
     @classmethod
     def having(cls, targets: NDArray[Any], number: int) -> NDArray[np.bool_]:

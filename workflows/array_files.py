@@ -33,6 +33,7 @@ from . import tag_files
 from .coco_files import with_boxes
 from .input_spec import InputSpec
 from .mask_files import with_masks
+from .sample_names import with_names
 from .samples import Samples, data_source, takes_classes
 from .wave_files import with_waves
 
@@ -89,11 +90,12 @@ def with_arrays(
         return data
     x: Any
     read: Targets | None = None
+    names: tuple[str, ...] = ()
     if table:
         x, read = _table(data, source_path(rest, folder), kind, inputs, use, listener, targets=targets, task=task)
         y = None if read is None else read.values
     elif scheme == "npz":
-        x, y = _npz(source_path(rest, folder), [one.name for one in inputs], use, targets=targets)
+        x, y, names = _npz(source_path(rest, folder), [one.name for one in inputs], use, targets=targets)
     else:
         x, y = _npy([source_path(part, folder) for part in (rest.split(",") if pair else [rest])], targets=targets)
     try:
@@ -104,6 +106,8 @@ def with_arrays(
         raise TypeError(f"{data.source} was read as {type(samples).__name__}")
     if read and samples.targets is not None:  # classes have names of their own
         samples = replace(samples, names=read.names, by_name=read.tags)
+    if names:
+        samples = with_names(samples, names, data.source)
     return replace(samples, source=data.source)
 
 
@@ -175,7 +179,8 @@ def load_array(path: Path) -> NDArray[Any]:
 
 def _npz(
     path: Path, names: Sequence[str], use: Split, *, targets: bool
-) -> tuple[NDArray[Any] | dict[str, NDArray[Any]], NDArray[Any] | None]:
+) -> tuple[NDArray[Any] | dict[str, NDArray[Any]], NDArray[Any] | None, tuple[str, ...]]:
+    """Return x, y where there are `targets`, and then the names that `labels` gives to its numbers."""
     check_array_file(path)
     try:
         with zipfile.ZipFile(path) as archive:
@@ -191,13 +196,15 @@ def _npz(
                 )
             arrays = {name: read_member(path, file, key) for name, key in chosen.items()}
             y = read_member(path, file, y_key) if y_key else None
+            named = y is not None and "labels" in keys and "labels" not in chosen.values()
+            labels = read_member(path, file, "labels") if named else np.zeros(0, str)
     except ARRAY_ERRORS as error:
         raise InputError(
             f"{path} cannot be read: {shorten(str(error), 200)}", f"expected a .npz file as {SAVE} writes it"
         ) from error
     if y is not None:
         check_length(f"{path}: {y_key}", y, f"the samples in {', '.join(chosen.values())}", _count(path, arrays))
-    return (arrays[""] if list(arrays) == [""] else arrays), y
+    return (arrays[""] if list(arrays) == [""] else arrays), y, tuple(map(str, labels.ravel().tolist()))
 
 
 def _chosen(path: Path, keys: Sequence[str], names: Sequence[str], use: Split) -> dict[str, str]:

@@ -235,7 +235,7 @@ def evaluate_files(
         if spec not in sources:
             sources[spec] = with_arrays(source, spec, Path(), use="test", targets=True, listener=listener, task=task)
         given = sources[spec]
-        by_position = labels == FROM_FOLDERS or (isinstance(given, Samples) and given.numbered)
+        by_position = labels == FROM_FOLDERS or (isinstance(given, Samples) and (given.numbered or given.said))
         targeted = isinstance(given, Samples) and given.targets is not None and not given.by_name
         order = "its own" if artifact.labels else "the data's" if by_position or targeted else ""
         held = given if isinstance(given, Samples) else None

@@ -79,15 +79,16 @@ def judged_data(
                 f"{', '.join(a.id for a in group)}: the names of its tags are not known, and the data have them by name"
             )
             raise InputError(f"{words}: {shown(source.names)}", _NAME_CLASSES)
-        return with_targets(data, group, store, listener, by_name=source.by_name)
+        return with_targets(data, group, store, listener, exact=source.by_name or source.said)
     if task in TARGETED and data.labels:  # their classes say which samples belong together, and are no file's
         data = replace(data, task=task, labels=(), sha256=sha256_of([data.sha256, task]))
-        return with_targets(data, group, store, listener, by_name=False)
+        return with_targets(data, group, store, listener, exact=False)
     named = next((a for a in group if a.labels), None)
-    if isinstance(source, Samples) and source.numbered:
+    said = isinstance(source, Samples) and source.said
+    if isinstance(source, Samples) and (source.numbered or (said and named is None)):
         data = _named_by_position(data, group)
     elif named is not None and data.labels and named.labels != data.labels:
-        data = _renumbered(data, named, store, listener)
+        data = _renumbered(data, named, store, listener, occur=said)
     if not classes_known or not data.labels:
         _need_reference(group, targets, data)
         if data.labels:
@@ -138,17 +139,23 @@ def labelled(artifact: Artifact, labels: tuple[str, ...], *, of_boxes: bool = Fa
     return replace(artifact, labels=labels)
 
 
-def _renumbered(data: PreparedData, artifact: Artifact, store: Store, listener: Listener) -> PreparedData:
+def _renumbered(
+    data: PreparedData, artifact: Artifact, store: Store, listener: Listener, *, occur: bool
+) -> PreparedData:
     """Return a data set with the classes of `artifact`, numbered as there (sources number them by name).
 
-    The data may have samples of a part of the classes only. Raises InputError as `class_numbers`.
+    The data may have samples of a part of the classes only; with `occur` further names that no sample has. Raises
+    InputError as `class_numbers`.
     """
-    labels = artifact.labels
-    numbers = np.array(class_numbers(data.labels, labels, artifact.id))
-    if len(numbers) < len(labels):
+    labels, classes = artifact.labels, np.arange(len(data.labels))
+    if occur:
+        classes = np.unique(np.load(data.targets("test"), allow_pickle=False))
+    numbers = np.full(len(data.labels), -1)
+    numbers[classes] = class_numbers([data.labels[number] for number in classes], labels, artifact.id)
+    if len(classes) < len(labels):
         listener.note(
             "warning",
-            f"the data have samples of {len(numbers)} of the {len(labels)} classes of {artifact.model}: nothing is "
+            f"the data have samples of {len(classes)} of the {len(labels)} classes of {artifact.model}: nothing is "
             "proved about the others",
         )
     key = store.key("renumbered", {"data": data.sha256, "labels": labels, "numbers": numbers.tolist()})

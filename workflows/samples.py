@@ -91,6 +91,9 @@ class Samples:
     task: str = Classification.name
     by_name: bool = False
     """Whether the targets are in the order of `names`, and not in that of the model's output."""
+    said: bool = False
+    """Whether `names` are said for the numbers of classes or tags: a file with names of its own must know them, and of
+    one without any they are its order."""
     files: PictureFiles | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Further keys of a recipe's [data], for pictures in files."""

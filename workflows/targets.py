@@ -17,30 +17,40 @@ from ..core.progress import Listener
 from ..core.sanitize import shorten
 from ..core.store import Store, copy_out
 from ..tasks import TARGETED, ByParts
-from ..tasks.class_mapping import class_numbers
+from ..tasks.class_mapping import class_numbers, shown
 from ..tasks.detection import Detection, placed
+from ..tasks.regression import Regression
+from ..tasks.tensor import Tensor
 from .model_files import answer_shape
 
 
 def with_targets(
-    data: PreparedData, group: Sequence[Artifact], store: Store, listener: Listener, *, by_name: bool
+    data: PreparedData, group: Sequence[Artifact], store: Store, listener: Listener, *, exact: bool
 ) -> PreparedData:
     """Return test data with the targets as their task keeps them, and with the files' names of tags or classes.
 
-    Names of the data are found among the file's; unless `by_name`, other names of columns stay in their order.
+    Names of the data are found among the file's; unless `exact`, columns of which none has such a name stay in their
+    order, and a note says so.
 
-    Raises InputError for targets that do not fit the task, or the answers of a file in `group`.
+    Raises InputError for targets that do not fit the task, or the answers of a file in `group`, and for names of which
+    the file does not know one.
     """
     named = next((a for a in group if a.labels), None)
     labels = data.labels if named is None else named.labels
     task = TARGETED[data.task](len(labels))
     targets = np.load(data.targets("test"), allow_pickle=False)
-    apart = targets.ndim == 2 and not by_name and not set(data.labels) <= set(labels)
+    order: dict[str, Any] = {}
     if data.task == Detection.name:
         targets = _placed(task, targets, data, labels)
-    elif named is not None and data.labels and data.labels != labels and not apart:
+    elif (
+        named is not None
+        and data.labels not in ((), labels)
+        and (exact or targets.ndim > 2 or _named_alike(data, labels, named.id, listener))
+    ):
         numbers = _numbers(task, targets, data, range(len(data.labels)), labels, named.id)
         targets = task.renumbered(targets, numbers, len(labels))
+        # The keys of classes and tags are those of earlier versions, which left columns of numbers as they were.
+        order = {"order": numbers} if data.task in (Regression.name, Tensor.name) else {}
     for artifact in group:
         try:
             checked = task.check(targets, answer_shape(artifact)[1:])
@@ -50,13 +60,37 @@ def with_targets(
     judged = {shorten(one.name) for a in group if len(a.outputs) > 1 and (one := judged_output(a.outputs, a.answer))}
     words = f"; of several outputs {' or '.join(sorted(judged))} is judged" if judged and not boxes else ""
     listener.note("info", f"the task is {task.name}, its metric {task.metric}{words}")
-    key = store.key("targets", {"data": data.sha256, "labels": labels, "task": task.name})
+    key = store.key("targets", {"data": data.sha256, "labels": labels, "task": task.name, **order})
     if store.get(key) is None:
         with store.write(key) as folder:
             copy_out(data.inputs("test"), folder / data.inputs("test").name, root=folder)
             np.save(folder / data.targets("test").name, checked)
-            save_prepared(replace(data, labels=labels, sha256=sha256_of([data.sha256, labels])), folder)
+            digest = sha256_of([data.sha256, labels, *order.values()])
+            save_prepared(replace(data, labels=labels, sha256=digest), folder)
     return load_prepared(store.root / key)
+
+
+def _named_alike(data: PreparedData, labels: Sequence[str], where: str, listener: Listener) -> bool:
+    """Return whether a file names its outputs as the data their columns; with a note where no name is the same.
+
+    Raises InputError where some are.
+    """
+    known = [name for name in data.labels if name in labels]
+    if len(known) == len(data.labels):
+        return True
+    if known:
+        others = [name for name in data.labels if name not in labels]
+        raise InputError(
+            f"{data.source}: of the targets' columns {where} knows {shown(known)} by name, and not {shown(others)}; "
+            f"its outputs are {shown(labels)}",
+            "name all columns of the targets as the file does, or none: those are taken in the order of its outputs",
+        )
+    listener.note(
+        "info",
+        f"the columns {shown(data.labels)} of the targets are taken in this order for the outputs {shown(labels)} of "
+        f"{where}: no name is the same",
+    )
+    return False
 
 
 def _numbers(

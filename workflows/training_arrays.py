@@ -410,7 +410,9 @@ def _targets(arrays: _Arrays, task: str, source: str) -> tuple[str, tuple[str, .
     if not arrays.names or unique.dtype.kind == "U":
         return name, tuple(map(str, unique.tolist())), numbers.astype(np.int64)
     if unique.min() < 0 or unique.max() >= len(arrays.names):
-        raise InputError(f"{source}: y has classes up to {unique.max()}, and labels names {len(arrays.names)}", SAVE)
+        raise InputError(
+            f"{source}: y has classes up to {int(unique.max())}, and labels names {len(arrays.names)}", SAVE
+        )
     return name, tuple(arrays.names[number] for number in unique), numbers.astype(np.int64)
 
 
