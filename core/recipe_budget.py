@@ -122,6 +122,12 @@ class Budget(Table):
         )
 
     @property
+    def percentages(self) -> tuple[str, ...]:
+        """The figures that `require` limits in per cent, which are shares."""
+        found = (match for limit in self.require if (match := _REQUIRED.fullmatch(limit)))
+        return tuple(match[1] for match in found if match[4] == "%")
+
+    @property
     def says_enough(self) -> bool:
         """Whether a limit says what metric is enough, so that files that reach it need not answer better."""
         return self.min_accuracy is not None or bool(self.require)

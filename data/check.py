@@ -18,8 +18,8 @@ from ..core.dataset import SPLITS
 from ..core.sample_files import UnreadableError
 from ..core.sanitize import csv_cell, shorten
 from ..tasks.multilabel import Multilabel
-from .listing import TRAIN, Listing, Remark, count, quoted
-from .splits import Assignment
+from .listing import TEST, TRAIN, Listing, Remark, count, quoted
+from .splits import NOT_USED, Assignment
 from .tags import missing_tags, tags_by_split
 
 EXAMPLES = 20
@@ -177,7 +177,7 @@ class Check(Generic[S]):
             *self._similar_labels(),
             *self._losses([row["file"] for row in unreadable]),
             *self._traits.warnings(),
-            *self._balance(),
+            *self._balance(learned=plan.origins[TEST] != NOT_USED),
             *self._missing_tags(),
         ]
         report["warnings"] = [{"what": what, "remedy": remedy} for what, remedy in warnings]
@@ -264,7 +264,8 @@ class Check(Generic[S]):
             )
         return remarks
 
-    def _balance(self) -> list[Remark]:
+    def _balance(self, *, learned: bool) -> list[Remark]:
+        """Warn of classes with far fewer samples than others; weights are a remedy where they are `learned`."""
         labels, noun = self.listing.classes, self.listing.kind
         if not labels:
             return []
@@ -272,11 +273,12 @@ class Check(Generic[S]):
         smallest, largest = min(per_class, key=per_class.__getitem__), max(per_class, key=per_class.__getitem__)
         if per_class[largest] <= IMBALANCE * per_class[smallest]:
             return []
+        training, weights = ("training ", "set train.class_weights = true, or ") if learned else ("", "")
         return [
             Remark(
-                f"imbalanced classes: {per_class[largest]:,} training {noun}s of "
+                f"imbalanced classes: {per_class[largest]:,} {training}{noun}s of "
                 f"{shorten(labels[largest])!r}, {per_class[smallest]:,} of {shorten(labels[smallest])!r}",
-                f"set train.class_weights = true, or add {noun}s of the rare classes",
+                f"{weights}add {noun}s of the rare classes",
             )
         ]
 

@@ -22,10 +22,11 @@ from .tables import ImageTable, TextTable, has_labels
 
 @dataclass(frozen=True)
 class PicturesSource:
-    """One image, or all files below a folder."""
+    """One image or recording (`noun`), or all files below a folder."""
 
     source: str
     path: Path
+    noun: str = "image"
 
     def probe(self) -> Probe:
         """Return a hash over the files' names, sizes and times."""
@@ -43,7 +44,7 @@ class PicturesSource:
             files, refused = walk(root, "")
         if not files:
             raise InputError(
-                f"data source {shorten(self.source, 200)!r}: there is no file in {root}", "put images into it"
+                f"data source {shorten(self.source, 200)!r}: there is no file in {root}", f"put {self.noun}s into it"
             )
         rows = [(name, "", UNASSIGNED, path) for name, path in files]
         return listing_of_files(self.source, str(root), [], rows=sorted(rows), refused=refused, remarks=[])
@@ -80,4 +81,4 @@ class _FlatOrClassFolders:
             and not entries.links
             and entries.files
         )
-        return PicturesSource(source.source, source.folder) if flat else source
+        return PicturesSource(source.source, source.folder, source.noun or source.kind) if flat else source

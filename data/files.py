@@ -38,6 +38,8 @@ from .listing import (
 
 SPLIT_NAMES = {"train": TRAIN, "val": VALIDATION, "valid": VALIDATION, "validation": VALIDATION, "test": TEST}
 TEXT_ENDINGS = ("", ".txt")
+# The noun of the files of ``wav:``.
+RECORDING = "recording"
 # Left behind by file managers. Names that start with a dot are ignored anyway.
 JUNK_NAMES = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir"})
 
@@ -73,6 +75,8 @@ class FolderSource:
     folder: Path
     kind: SampleKind = "image"
     own: frozenset[str] | None = None
+    noun: str = ""
+    """What messages call a sample; empty: its kind."""
 
     def probe(self) -> Probe:
         """Return a hash over the files' names, sizes and times."""
@@ -83,7 +87,7 @@ class FolderSource:
 
     def listing(self) -> Listing:
         """List the files; no sample is opened. Raises InputError when there are no class folders."""
-        root = existing_folder(self.folder, self.source)
+        root, noun = existing_folder(self.folder, self.source), self.noun or self.kind
         folders, refused, _, stray_files = children(root)
         nested = {name for name in set(folders) & set(SPLIT_NAMES) if children(folders[name]).folders}
         splits = {name: code for name, code in SPLIT_NAMES.items() if name in nested}
@@ -125,7 +129,7 @@ class FolderSource:
             remarks.append(
                 Remark(
                     f"{count(stray_files, 'file')} beside the class folders of {root} left out",
-                    f"put each {self.kind} into its class folder",
+                    f"put each {noun} into its class folder",
                 )
             )
         train_labels = labels[groups[0][0]]
@@ -134,13 +138,17 @@ class FolderSource:
             raise InputError(
                 f"the splits of {root} do not have the same classes: train has {quoted(sorted(train_labels))}; only "
                 f"the others have {quoted(untrained)}",
-                f"every class needs training {self.kind}s: add a folder for it in train, or remove it from the others",
+                f"every class needs training {noun}s: add a folder for it in train, or remove it from the others",
             )
         if not train_labels:
             raise InputError(
                 f"{root} holds no class folders (found {count(stray_files, 'file')})",
-                f"make one sub-folder per class and put the {self.kind}s of the class into it, or use csv:FILE"
-                + (". To calibrate, or to compare with a float model, images need no classes" * (self.kind == "image")),
+                f"make one sub-folder per class and put the {noun}s of the class into it, or use "
+                + ("wav:TABLE.csv" if noun == RECORDING else "csv:FILE")
+                + (
+                    f". To calibrate, or to compare with a float model, {noun}s need no classes"
+                    * (self.kind == "image")
+                ),
             )
 
         def walked() -> Iterator[_FileRow]:

@@ -270,6 +270,8 @@ def _check_usable(check: Check[Any], lost: list[tuple[int, int]]) -> None:
     noun = listing.kind
     examples = _examples(listing, check.unreadable)
     if not any(check.counts[split] for split in range(len(SPLITS))):
+        if not check.unreadable:
+            raise InputError(f"{shorten(listing.source, 200)} holds no {noun}s", f"put {noun}s into it")
         raise InputError(f"none of {count(len(check.unreadable), noun)} could be read{examples}", "fix the files")
     for split, consequence in ((TRAIN, "they cannot be learned"), (TEST, "their accuracy cannot be measured")):
         classes = {target for code, target in lost if code == split}

@@ -8,7 +8,7 @@ from ..core.errors import InputError
 from ..core.sanitize import shorten
 from ..tasks import TARGETED
 from ..tasks.classification import Classification
-from .files import FolderSource
+from .files import RECORDING, FolderSource
 from .label_targets import TASKS
 from .tables import ImageTable
 
@@ -37,7 +37,7 @@ def recordings(path: Path, source: str, task: str = "") -> FolderSource | ImageT
                 "give a table with columns path and label: wav:TABLE.csv, a label being tags, cat|dog, or a number; "
                 f"or {ARRAYS}",
             )
-        return FolderSource(source, path)
+        return FolderSource(source, path, noun=RECORDING)
     if not of_classes(task) and task not in TASKS:
         raise InputError(f"{source} has no targets of the task {shorten(task)}", ARRAYS)
     return ImageTable(source, path, None, tagged=not of_classes(task))

@@ -20,6 +20,7 @@ from .listing import TEST, VALIDATION, Indices, Listing, Remark, count, quoted
 
 # The class of samples whose targets are no classes.
 _ONE = ("all",)
+NOT_USED = "not used"
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def assign_to_one(listing: Listing, data: Data, *, seed: int, into: int, without
     splits = [empty, empty, empty]
     splits[into] = np.sort(np.concatenate(chosen))
     origin = "given" if has_test and into == TEST else "the whole source" if not has_test else "all but the test split"
-    origins = tuple(origin if code == into else "not used" for code in range(3))
+    origins = tuple(origin if code == into else NOT_USED for code in range(3))
     return Assignment((splits[0], splits[1], splits[2]), (origins[0], origins[1], origins[2]))
 
 

@@ -227,7 +227,8 @@ class Board:
                 same = cell.row.difference == 0
                 lost = self._task.drop(reference.parts, cell.parts, identical=same)
                 low, high = lost.ends
-                cell.row = replace(cell.row, drop=lost.value, drop_low=low, drop_high=high)
+                if np.isfinite(lost.value):
+                    cell.row = replace(cell.row, drop=lost.value, drop_low=low, drop_high=high)
                 self._detail(cell, ours, exact, reference.parts)
             self._on_row(cell.row)
 

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from math import copysign, inf, isfinite
 from typing import TYPE_CHECKING, Literal
 
 from ..core.errors import InputError
@@ -118,11 +119,14 @@ def parse_limit(text: str) -> Limit:
 def judge(limits: Sequence[Limit], cells: Sequence[CellComparison], missing: Sequence[Cell]) -> Gate:
     """Judge every limit on every cell that both runs have; `missing` are the cells of a that b has not.
 
-    Cells that ran in neither run are left out, and so is the float model where there are files.
+    Cells that ran in neither run are left out, and so is the float model where there are files. Raises InputError for
+    a limit of a figure that no file of the runs has, which would never fail.
     """
     files = [c for c in cells if not c.is_reference]
     counted = [c for c in files or cells if not c.by_design and "ok" in (c.status_a, c.status_b)]
     lost = [c for c in missing if c.measurement.status == "ok" and not (files and c.is_reference)]
+    for limit in limits:
+        _check_known(limit, [c for c in counted if c.status_a == c.status_b == "ok"])
     judgements: list[Judgement] = []
     for limit in limits:
         judgements += [_judged(limit, cell) for cell in counted]
@@ -132,8 +136,27 @@ def judge(limits: Sequence[Limit], cells: Sequence[CellComparison], missing: Seq
     return Gate(whole, tuple(dict.fromkeys(limit.text for limit in limits)), tuple(judgements))
 
 
+def _check_known(limit: Limit, cells: Sequence[CellComparison]) -> None:
+    """Raise InputError for a limit of the accuracy or the metric where none of the `cells` has it in either run."""
+    if limit.metric not in ("accuracy_drop", "metric_drop") or not cells:
+        return
+    if any(value is not None for c in cells for value in (c.accuracy_a, c.accuracy_b)):
+        return
+    others = sorted({shorten(name) for c in cells for name in (c.metric_a, c.metric_b) if name})
+    if not others:
+        raise InputError(
+            f"{limit.text}: the classes are not known in either run, so nothing would ever be beyond it",
+            "evaluate on samples whose classes are known, or leave it out",
+        )
+    if limit.metric == "accuracy_drop":
+        raise InputError(
+            f"{limit.text}: the metric of the runs is {' or '.join(others)}, which is no share",
+            f"limit it with 'metric_drop > 2 %', a part of the {' or '.join(others)} of run a",
+        )
+
+
 def _judged(limit: Limit, cell: CellComparison) -> Judgement:
-    def verdict(verdict: Verdict, why: str, *figures: float) -> Judgement:
+    def verdict(verdict: Verdict, why: str, *figures: float | None) -> Judgement:
         return Judgement(limit.text, cell.model, cell.variant, cell.target, verdict, why, *figures)
 
     if limit.most is None:
@@ -143,7 +166,7 @@ def _judged(limit: Limit, cell: CellComparison) -> Judgement:
     change = METRICS[limit.metric].change(cell)
     if isinstance(change, str):
         return verdict("not shown", change)
-    figures = (change.value, change.low, change.high)
+    figures = [figure if isfinite(figure) else None for figure in (change.value, change.low, change.high)]
     if change.low > limit.most:
         return verdict("not met", change.words, *figures)
     return verdict("met" if change.high <= limit.most else "not shown", change.words, *figures)
@@ -174,12 +197,16 @@ def _metric_drop(cell: CellComparison) -> Change | str:
     change, (first, _) = cell.accuracy, cell.qualities
     if change is None or first is None:
         return _not_in_both(cell, "metric")
-    if not first.value:
-        return f"{first.name} is 0 in a: nothing is a part of that"
     metric, ends = cell.metric, (change.estimate, change.low, change.high)
     words = f"{metric.signed(ends[0])} {metric.drop_unit}".rstrip() + f" [{', '.join(map(metric.signed, ends[1:]))}]"
-    worse = [100 * end / abs(first.value) * (1 if metric.better == "lower" else -1) for end in ends]
+    worse = [_part(end * (1 if metric.better == "lower" else -1), abs(first.value)) for end in ends]
+    words += "" if first.value else f", from {first.text}"
     return Change(worse[0] + 0.0, min(worse[1:]) + 0.0, max(worse[1:]) + 0.0, f"{first.name} {words}")
+
+
+def _part(lost: float, whole: float) -> float:
+    """Return what is lost in per cent of the whole; of 0 anything is more than any part."""
+    return 100 * lost / whole if whole else copysign(inf, lost) if lost else 0.0
 
 
 def _latency(cell: CellComparison) -> Change | str:

@@ -6,7 +6,9 @@ from ..core.errors import InputError
 from ..core.formatting import significant
 from ..core.recipe_budget import Budget
 from . import TASKS
+from .classification import Classification
 from .quality import Quality
+from .task import Task
 
 words = significant  # of a figure beside the metric
 
@@ -35,6 +37,12 @@ def check_asked(budget: Budget | None, name: str) -> None:
         raise InputError(
             f"budget.min_accuracy is a share, and the metric of the task {name} is {task.metric}", instead(figure)
         )
+    if budget.max_class_recall_drop is not None and name != Classification.name:
+        raise InputError(
+            f"budget.max_class_recall_drop is of classes, and the task is {name}",
+            f"leave it out; budget.max_drop limits what is lost of {task.metric}",
+        )
+    _check_percentages(budget, task)
     metrics = {make(0).metric.lower(): make(0).name for make in TASKS.values()}
     for required, most, limit in budget.requirements:
         of = metrics.get(required.lower())
@@ -56,4 +64,18 @@ def check_asked(budget: Budget | None, name: str) -> None:
             raise InputError(
                 f"budget.require wants a {required} of {limit:g}, and it is a share, from 0 to 1",
                 f'write it as "{task.metric} >= 0.8" or "{task.metric} >= 80 %"',
+            )
+
+
+def _check_percentages(budget: Budget, task: Task) -> None:
+    """Raise InputError for a limit in per cent of a figure that is no share: "5 %" of MAE would be 0.05."""
+    if task.figure.is_share:
+        return
+    sign = "<=" if task.figure.better == "lower" else ">="
+    for name in budget.percentages:
+        if not name.startswith("R²"):
+            raise InputError(
+                f"budget.require limits {name} in per cent, and it is no share",
+                f'give it in its own unit, such as "{task.metric} {sign} 0.5"; '
+                'budget.max_drop = "5 %" is a part of the float model\'s metric',
             )

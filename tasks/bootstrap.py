@@ -40,6 +40,13 @@ def interval(metric: Metric, parts: NDArray[Any]) -> tuple[float, float]:
     return _percentiles(drawn(metric, parts), CONFIDENCE)
 
 
+def mean_of_known(values: Floats, axis: int) -> Floats:
+    """Return the mean of what is not NaN along an axis; NaN where nothing is."""
+    known = np.isfinite(values)
+    total, count = np.where(known, values, 0.0).sum(axis=axis), known.sum(axis=axis)
+    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+
+
 def drawn(metric: Metric, parts: NDArray[Any]) -> Floats:
     """Return the metric in each draw (draws,); of as many samples the draws are the same."""
     return np.concatenate([metric(parts, weights) for weights in _draws(len(parts))])

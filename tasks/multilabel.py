@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..core.errors import InputError
 from ..core.sanitize import shorten
 from .agreement import SIDES, Agreement
-from .bootstrap import Floats
+from .bootstrap import Floats, mean_of_known
 from .by_parts import ByParts, beside
 from .class_names import name_of
 from .classification import threshold
@@ -102,11 +102,12 @@ class Multilabel(ByParts):
     def value(parts: NDArray[Any], weights: Floats) -> Floats:
         """Return the mean of average precision over tags (Everingham et al. 2010, without interpolation).
 
-        A tag's average precision is the sum over thresholds of precision times the gain of recall.
+        A tag's average precision is the sum over thresholds of precision times the gain of recall. A draw without any
+        tag has none (NaN).
         """
-        each = [_average_precision(parts[:, 0, tag], parts[:, 1, tag], weights) for tag in range(parts.shape[2])]
         occur = [tag for tag in range(parts.shape[2]) if parts[:, 1, tag].any()]
-        return np.asarray(np.nanmean([each[tag] for tag in occur], axis=0))
+        each = np.array([_average_precision(parts[:, 0, tag], parts[:, 1, tag], weights) for tag in occur])
+        return mean_of_known(each.reshape(len(occur), len(weights)), axis=0)
 
     def figures(self, parts: NDArray[Any], labels: Sequence[str]) -> dict[str, float]:
         """Return the F1 of each tag and over all decisions, at one half (of logits 0)."""

@@ -12,7 +12,7 @@ from ..core.errors import InputError
 from ..core.formatting import percent
 from ..core.sanitize import shorten
 from .agreement import CLASSES, Agreement
-from .bootstrap import Floats
+from .bootstrap import Floats, mean_of_known
 from .by_parts import ByParts
 from .class_names import name_of
 from .classification import threshold
@@ -149,12 +149,12 @@ class Segmentation(ByParts):
     @staticmethod
     def value(parts: NDArray[Any], weights: Floats) -> Floats:
         """Return the mean over classes of IoU, its two parts summed over samples (Everingham et al. 2010)."""
-        return np.asarray(np.nanmean(_iou(parts, weights), axis=1))
+        return mean_of_known(_iou(parts, weights), axis=1)
 
     def figures(self, parts: NDArray[Any], labels: Sequence[str]) -> dict[str, float]:
         """Return the share of pixels that are right, and the IoU of each class."""
         right, _, there = parts.sum(axis=0)
-        figures = {"pixel accuracy": float(right.sum() / there.sum())}
+        figures = {"pixel accuracy": float(right.sum() / there.sum())} if there.sum() else {}
         for number, iou in enumerate(_iou(parts, np.ones((1, len(parts))))[0]):
             if np.isfinite(iou):
                 figures[f"IoU {name_of(number, labels)}"] = float(iou)

@@ -112,8 +112,10 @@ class Task(Protocol):
 
 
 def recorded(task: Task, row: Measurement, estimate: Estimate) -> Measurement:
-    """Return a row of results with a task's metric."""
+    """Return a row of results with a task's metric; as it was where the samples have none (NaN), as without any tag."""
     value, (low, high) = estimate.value, estimate.ends
+    if not isfinite(value):
+        return row
     if task.figure.is_share:
         return replace(row, metric=task.metric, accuracy=value, accuracy_low=low, accuracy_high=high)
     return replace(row, metric=task.metric, score=value, score_low=low, score_high=high)

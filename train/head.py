@@ -93,8 +93,11 @@ def apply_head(head: Any, features: Any) -> Any:
 
 
 def sample_weights(labels: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
-    """Return the weight of each sample (n,), that of its class; 1 of several tags a sample, and without classes."""
-    if not len(weights) or (labels.ndim > 1 and labels.shape[1] > 1):
+    """Return the weight of each sample (n,), that of its class; 1 of tags, and without classes.
+
+    One tag is one weight beside labels 0 and 1, which are no classes.
+    """
+    if len(weights) < 2 or (labels.ndim > 1 and labels.shape[1] > 1):
         return np.ones(len(labels), np.float32)
     return weights[labels.reshape(len(labels)).astype(np.int64)]
 

@@ -139,6 +139,8 @@ def _groups(path: Path, source: str, group: str) -> Sequence[str]:
 
 def _check_classes(listing: Listing) -> None:
     """Raise InputError for a class without a recording."""
+    if not len(listing):
+        raise InputError(f"{listing.source} holds no recordings", "put WAV files into its class folders")
     held = set(listing.targets.tolist())
     if empty := [label for number, label in enumerate(listing.labels) if number not in held]:
         raise InputError(

@@ -55,6 +55,8 @@ def with_waves(
         refused = listing.refused[0]
         raise InputError(f"{folder}: {refused.name}: {refused.why}", "remove it, or copy it there")
     chosen = rows_of_split(listing, use)
+    if not len(chosen):
+        raise InputError(f"{shorten(data.source, 200)} holds no recordings", "put WAV files into its class folders")
     clips, rows = list[NDArray[np.float32]](), list[int]()
     shorter = longer = 0
     for row, payload in zip(chosen.tolist(), listing.stream(chosen), strict=True):

@@ -135,3 +135,22 @@ def test_a_file_of_labels_is_read_line_by_line(tmp_path: Path) -> None:
     path.write_text("crane\n\nhen\n")
     with pytest.raises(InputError, match="line 2 is empty"):
         read_labels(path)
+
+
+@pytest.mark.parametrize("use", ["train", "test"])
+def test_class_folders_without_a_picture_are_said_to_be_empty(tmp_path: Path, use: Any) -> None:
+    for name in "ab":
+        (tmp_path / "set" / name).mkdir(parents=True)
+    with pytest.raises(InputError, match="folder:set holds no images") as caught:
+        images("folder:set", tmp_path, use)
+    assert caught.value.remedy == "put images into it"
+
+
+def test_what_calibrates_needs_no_weights_of_classes(tmp_path: Path) -> None:
+    for number in range(25):
+        picture(tmp_path / "set" / ("a" if number else "b") / f"{number}.png", 9 * number)
+    (warning,) = (one for one in images("folder:set", tmp_path).report["warnings"] if "imbalanced" in one["what"])
+    assert warning == {
+        "what": "imbalanced classes: 24 images of 'a', 1 of 'b'",
+        "remedy": "add images of the rare classes",
+    }

@@ -98,6 +98,32 @@ def test_an_accuracy_drop_is_decided_by_its_whole_interval(tmp_path, lost, verdi
     assert judgement.low < judgement.value < judgement.high or lost == 0
 
 
+def scored(name, value, **facts):
+    """A run whose one file has an MAE and no accuracy."""
+    facts = {"metric": "MAE", "accuracy": None, "score": value, "score_low": value, "score_high": value, **facts}
+    return changed(run(name, [3.0]), **{"accuracy_low": None, "accuracy_high": None, **facts})
+
+
+@pytest.mark.parametrize(("b", "verdict"), [(0.0, "met"), (247.0, "not met")])
+def test_any_loss_of_an_mae_of_0_is_beyond_a_part_of_it(tmp_path, b, verdict):
+    (judgement,) = gate(tmp_path, scored("b", b), "metric_drop > 2 %", a=scored("a", 0.0)).judgements
+    assert judgement.verdict == verdict and judgement.why.endswith("from 0")
+    assert (judgement.value, judgement.low) == ((None, None) if b else (0, 0)), "no number of per cent"
+
+
+def test_a_limit_of_what_no_file_has_is_refused_and_does_not_pass(tmp_path):
+    a, b = scored("a", 1.0), scored("b", 3.0)
+    with pytest.raises(InputError, match="the metric of the runs is MAE, which is no share") as refusal:
+        gate(tmp_path, b, "size > 5 %", "accuracy_drop > 1 points", a=a)
+    assert "metric_drop > 2 %" in refusal.value.remedy
+    assert gate(tmp_path, b, "metric_drop > 2 %", a=a).verdict == "not met"
+    alike = [scored(name, None, metric="", agreement=0.9) for name in "ab"]
+    for limit in ("accuracy_drop > 1 points", "metric_drop > 2 %"):
+        with pytest.raises(InputError, match="the classes are not known in either run"):
+            gate(tmp_path, alike[1], limit, a=alike[0])
+    assert gate(tmp_path, changed(b, status="failed"), "accuracy_drop > 1 points", a=a).verdict == "not shown"
+
+
 def test_a_gain_is_within_any_limit(tmp_path):
     a = run("a", noise(3, 1), scores=worse_by(60), folder=tmp_path / "a")
     b = run("b", noise(2, 2), scores=RIGHT, folder=tmp_path / "b")

@@ -100,6 +100,11 @@ def test_results_with_requirements_are_read_again(tmp_path):
         ("tensor", {"min_accuracy": 0.9}, "is SNR", "SNR >= "),
         ("classification", {"require": "MAE <= 0.5"}, "limits MAE, the metric of the task regression", "--task"),
         ("regression", {"require": "MAE >= 0.5"}, "on the wrong side: less is better", "MAE <= 0.5"),
+        ("regression", {"max_class_recall_drop": 0.05}, "is of classes, and the task is regression", "max_drop"),
+        ("multilabel", {"max_class_recall_drop": 0.05}, "is of classes, and the task is multilabel", "mAP"),
+        ("regression", {"require": "MAE <= 5 %"}, "limits MAE in per cent, and it is no share", '"MAE <= 0.5"'),
+        ("regression", {"require": "RMSE ≤ 5%"}, "limits RMSE in per cent", 'max_drop = "5 %"'),
+        ("tensor", {"require": "SNR >= 50 %"}, "limits SNR in per cent", '"SNR >= 0.5"'),
         ("segmentation", {"require": "mean IoU >= 80"}, "it is a share, from 0 to 1", "mean IoU >= 80 %"),
     ],
 )
@@ -107,4 +112,6 @@ def test_what_no_file_of_the_task_can_be_judged_by_is_refused(task, asked, messa
     with pytest.raises(InputError, match=re.escape(message)) as refused:
         check_asked(Budget(**asked), task)
     assert remedy in refused.value.remedy
+    check_asked(Budget(require=["R² >= 80 %"]), "regression")
+    check_asked(Budget(max_class_recall_drop=0.05), "classification")
     check_asked(Budget(min_accuracy=0.9, require=["ROC AUC >= 0.8", "accuracy >= 0.9"]), "classification")

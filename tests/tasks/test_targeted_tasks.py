@@ -42,6 +42,17 @@ def tagged(samples: int = 40, tags: int = 5, ties: bool = False) -> tuple[np.nda
     return (answers.round(1) if ties else answers), targets
 
 
+@pytest.mark.filterwarnings("error")
+def test_samples_without_any_tag_or_judged_pixel_have_no_metric() -> None:
+    """As the few samples may be on which the better of two tools' files is chosen."""
+    for task, parts in ((Multilabel(1), np.stack([np.full((12, 1), 0.5), np.zeros((12, 1))], 1)),
+                        (Segmentation(2), np.zeros((12, 3, 2)))):  # fmt: skip
+        estimate = task.estimate(parts)
+        assert np.isnan(estimate.value) and recorded(task, ROW, estimate) == ROW
+        assert np.isnan(task.drop(parts, parts).value)
+        assert all(np.isfinite(one) for one in task.figures(parts, ("a", "b")).values())
+
+
 @pytest.mark.parametrize("ties", [False, True])
 def test_map_is_the_mean_of_each_tags_average_precision(ties: bool) -> None:
     answers, targets = tagged(ties=ties)

@@ -14,10 +14,17 @@ from edgeproof.train import keras_fit
 from edgeproof.train.answers import Answer
 from edgeproof.train.compile import compile_model
 from edgeproof.train.dropout import new_dropout
-from edgeproof.train.head import Labelled, class_weights, evaluate, generators, head_phase, new_head
+from edgeproof.train.head import Labelled, class_weights, evaluate, generators, head_phase, new_head, sample_weights
 from edgeproof.train.joint import joint_model
 
 from ..support.heads import head_run, random_samples
+
+
+def test_one_tag_is_no_class_to_weigh():
+    """Its labels are 0 and 1, and there is one weight."""
+    tags = np.array([[0], [1], [1]], np.float32)
+    assert sample_weights(tags, np.ones(1, np.float32)).tolist() == [1, 1, 1]
+    assert sample_weights(tags, np.array([0.75, 1.5], np.float32)).tolist() == [0.75, 1.5, 1.5]
 
 
 @pytest.mark.parametrize("balanced", [False, True])

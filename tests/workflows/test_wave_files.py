@@ -144,6 +144,18 @@ def test_files_that_cannot_serve_are_refused_by_name(case: str, tmp_path: Path) 
         spread(tmp_path)
 
 
+def test_folders_without_recordings_are_refused(tmp_path: Path) -> None:
+    for name in ("classes/a", "classes/b", "nothing"):
+        (tmp_path / name).mkdir(parents=True)
+    for use in ("test", "train"):
+        with pytest.raises(InputError, match=r"wav:.*classes holds no recordings") as caught:
+            spread(tmp_path / "classes", use)
+        assert caught.value.remedy == "put WAV files into its class folders"
+    with pytest.raises(InputError, match="holds no class folders") as caught:
+        spread(tmp_path / "nothing")
+    assert "put the recordings of the class into it" in caught.value.remedy and "image" not in caught.value.remedy
+
+
 def test_a_chunk_that_is_no_sound_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(wave(SOUND, extra=b"bext" + struct.pack("<I", 4) + b"more"))
     assert read(tmp_path / "a.wav") == pytest.approx(CLIP, abs=1e-4)
