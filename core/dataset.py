@@ -55,11 +55,18 @@ class PreparedData:
     channels: Count = 3
     """Of images: 1 (grey), 3 (RGB) or 4 (RGBA)."""
     task: str = "classification"
+    columns: tuple[str, ...] = ()
+    """Of a table of numbers that is trained on: the names of its features, in the order of the last axis."""
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The classes of whole samples; none where labels name tags, or what pixels and boxes are of."""
         return self.labels if self.task == "classification" else ()
+
+    @property
+    def column_facts(self) -> dict[str, Any]:
+        """What a trained model's key in the store has of the names of columns; empty without any."""
+        return {"columns": self.columns} if self.columns else {}
 
     def inputs(self, split: str) -> Path:
         """The file of a split's samples."""

@@ -54,6 +54,7 @@ class InputContract:
     `low` and `high` bound the ids. The model's tokenizer computes both.
 
     ``tensor``: values as the model takes them, of any shape (batch, …), or without a batch (see `sample_shape`).
+    `columns` are the names of those of the table that it was trained on, in the order of the last axis; empty: unknown.
     """
 
     name: str
@@ -67,6 +68,7 @@ class InputContract:
     lengths: str = ""
     mean: tuple[Finite, ...] = ()
     std: tuple[Finite, ...] = ()
+    columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Raise InputError unless mean and std have a number for each channel of a picture."""
@@ -80,7 +82,7 @@ class InputContract:
     @model_serializer(mode="wrap")
     def _without_unset(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Fields that came later are left out where they are not set, so that the hashes of older data stay."""
-        return {key: value for key, value in dump(self).items() if value or key not in ("mean", "std")}
+        return {key: value for key, value in dump(self).items() if value or key not in ("mean", "std", "columns")}
 
     @property
     def by_channel(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:

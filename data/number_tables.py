@@ -32,12 +32,13 @@ _NAME_FEATURES = "correct it, or name the columns that are numbers: --features a
 class Columns:
     """The columns to read: `features` in the model's order (none: all of numbers), the `targets`' and the `group`'s.
 
-    One of `targets` may be several names with commas between.
+    One of `targets` may be several names with commas between. `why` is what an error adds about a missing one.
     """
 
     features: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
     group: str = ""
+    why: str = ""
 
     @property
     def named(self) -> tuple[str, ...]:
@@ -171,7 +172,8 @@ def _check_columns(path: Path, header: Sequence[str], columns: Columns) -> None:
     named, features = columns.named, columns.features
     if missing := [name for name in named if name not in header]:
         raise InputError(
-            f"{path} has no column {' and no column '.join(map(repr, missing))}; it has {quoted(list(header))}",
+            f"{path} has no column {' and no column '.join(map(repr, missing))}; it has {quoted(list(header))}"
+            + columns.why,
             "name columns of its first line with --features a,b,c and --target NAME",
         )
     if twice := sorted({name for name in header if header.count(name) > 1 and (name in named or not features)}):

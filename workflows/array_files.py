@@ -14,7 +14,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.dataset import Kind
 from ..core.errors import InputError
 from ..core.inputs import check_plain
 from ..core.model import plain_name
@@ -31,6 +30,7 @@ from ..train.external.samples import ARRAY_ERRORS
 from ..train.external.tensors import describe
 from . import tag_files
 from .coco_files import with_boxes
+from .feature_columns import features_of, in_model_order
 from .input_spec import InputSpec
 from .mask_files import with_masks
 from .sample_names import with_names
@@ -64,7 +64,7 @@ def with_arrays(
     have.
     """
     if isinstance(data, Samples):
-        return data
+        return in_model_order(data, spec.columns)
     kind, inputs = spec.kind, spec.inputs
     scheme, _, rest = data.source.partition(":")
     table = scheme == "parquet" or (scheme == "csv" and kind == "tensor")
@@ -92,7 +92,7 @@ def with_arrays(
     read: Targets | None = None
     names: tuple[str, ...] = ()
     if table:
-        x, read = _table(data, source_path(rest, folder), kind, inputs, use, listener, targets=targets, task=task)
+        x, read = _table(data, source_path(rest, folder), spec, use, listener, targets=targets, task=task)
         y = None if read is None else read.values
     elif scheme == "npz":
         x, y, names = _npz(source_path(rest, folder), [one.name for one in inputs], use, targets=targets)
@@ -282,23 +282,24 @@ def check_length(what: str, y: NDArray[Any], of: str, count: int) -> None:
 def _table(
     data: Data,
     path: Path,
-    kind: Kind,
-    inputs: Sequence[Input],
+    spec: InputSpec,
     use: Split,
     listener: Listener,
     *,
     targets: bool,
     task: str,
 ) -> tuple[NDArray[Any], Targets | None]:
-    if kind != "tensor":
-        raise InputError(f"{data.source} holds numbers, and the model takes {kind}s", "give a source of those")
+    inputs = spec.inputs
+    if spec.kind != "tensor":
+        raise InputError(f"{data.source} holds numbers, and the model takes {spec.kind}s", "give a source of those")
     if len(inputs) != 1:
         raise InputError(
             f"{data.source} is one table, and the model has {len(inputs)} inputs",
             f"give npz:FILE with one array for each: {', '.join(one.name for one in inputs)}",
         )
     check_plain(path)
-    columns = Columns(data.features, (data.target,) if data.target else (), data.group)
+    features, why = features_of(data.features, spec.columns)
+    columns = Columns(features, (data.target,) if data.target else (), data.group, why)
     table = read_numbers(
         path, columns, encoding=data.encoding, split=use, targets=targets, tags=task == Multilabel.name
     )

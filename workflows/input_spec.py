@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 class InputSpec:
     """A model's samples: texts, images of `size` (see `picture_size.Size`) resized by `resize`, or arrays of `inputs`.
 
+    `columns` are the names of those of the table that it was trained on, in its order; empty: not known.
     `answer` is the shape of its judged answer to one sample, for targets that must fit it; empty: not known or needed.
     """
 
@@ -25,10 +26,13 @@ class InputSpec:
     resize: str = ""
     inputs: tuple[Input, ...] = ()
     answer: tuple[int, ...] = ()
+    columns: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, contract: InputContract, inputs: Sequence[Input] = ()) -> InputSpec:
         """Return the spec of an input contract; `inputs` are all inputs of a model that takes arrays."""
         if contract.kind == "image":
             return cls("image", contract.size, contract.resize)
-        return cls(contract.kind, inputs=tuple(inputs) if contract.kind == "tensor" else ())
+        if contract.kind == "tensor":
+            return cls("tensor", inputs=tuple(inputs), columns=contract.columns)
+        return cls(contract.kind)

@@ -188,7 +188,7 @@ class Pipeline:
         identity = backbones.identity(spec, folder=self.recipe.folder, kind=self.kind)
         recipe_part = {"spec": to_json_model(spec), "train": train, "seed": seed, "backbone": identity}
         recipe_part["callbacks"] = callback_identity(self.recipe.train, self.recipe.folder)
-        decides = {**recipe_part, "data": data.sha256, "labels": data.labels}
+        decides = {**recipe_part, "data": data.sha256, "labels": data.labels, **data.column_facts}
         key = self.store.key("model", decides, TRAINERS + backbones.packages(spec, self.kind))
         if self.store.get(key, shipped=True) is None:
             with self.store.write(key) as workspace:

@@ -97,6 +97,8 @@ class Samples:
     files: PictureFiles | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Further keys of a recipe's [data], for pictures in files."""
+    columns: tuple[str, ...] = ()
+    """The names of a frame's columns, which are the last axis of the only input."""
 
     @property
     def numbered(self) -> bool:
@@ -213,8 +215,9 @@ def data_source(data: DataLike, task: str = "") -> Data | Samples:
     if len(counts) != 1 or counts == {0}:
         raise InputError(f"the inputs have different numbers of samples, or none: {sorted(counts)}", _FORMS)
     source, (count,) = "texts in memory" if texts else "arrays in memory", counts
+    columns = column_names(parts[0])
     if len(parts) == 1:
-        return Samples(inputs, texts, None, source=source)
+        return Samples(inputs, texts, None, source=source, columns=columns)
     targets = listed_boxes(parts[1]) if holds_boxes(parts[1]) else _array(parts[1], "y")
     if len(targets) != count:
         raise InputError(f"y has {len(targets)} entries for {count} samples", "give one for each sample")
@@ -223,8 +226,8 @@ def data_source(data: DataLike, task: str = "") -> Data | Samples:
         _check_finite(targets)
         if task == Detection.name:
             targets = sized_boxes(targets, inputs)
-        return Samples(inputs, texts, None, column_names(parts[1]), source, targets, task)
-    return Samples(inputs, texts, *_classes(targets), source=source)
+        return Samples(inputs, texts, None, column_names(parts[1]), source, targets, task, columns=columns)
+    return Samples(inputs, texts, *_classes(targets), source=source, columns=columns)
 
 
 def takes_classes(task: str) -> bool:

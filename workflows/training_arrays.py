@@ -174,6 +174,7 @@ def prepare_arrays(
     prepared = PreparedData(
         folder=workspace, source=data.source, labels=labels, height=0, width=0, resize="", counts=counts,
         sha256=sha256_of([digest.hexdigest(), name, labels]), report=report, kind="tensor", task=name,
+        columns=arrays.columns,
     )  # fmt: skip
     if pictures is not None:
         prepared = replace(

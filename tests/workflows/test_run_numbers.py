@@ -44,6 +44,8 @@ def test_numbers_of_a_table_are_measured_in_their_unit(tmp_path: Path) -> None:
     source = source_run_of(files / "m--tflite-int8.tflite", "m")
     assert source is not None and not made.failures
     data = source.data()
+    contract = json.loads((files / "m--tflite-int8.json").read_text("utf-8"))["contract"]
+    assert contract["columns"] == ["a", "b"] == list(source.model.input.columns)
     errors = {}
     for scheme in ("float32", "int8"):
         errors[scheme] = [

@@ -10,7 +10,10 @@ import numpy as np
 import pandas
 import pytest
 
+from edgeproof.core.codec import from_json, to_json
 from edgeproof.core.errors import InputError
+from edgeproof.core.model import InputContract
+from edgeproof.core.progress import Silent
 from edgeproof.core.recipe_data import Data
 from edgeproof.core.store import Store
 from edgeproof.train.external import Input
@@ -127,3 +130,40 @@ def test_maps_with_labels_are_of_the_file_s_classes(tmp_path: Path) -> None:
     assert with_names(held, MOVED, "a").names == tuple(MOVED)
     with pytest.raises(InputError, match="up to 3, and labels names 2"):
         with_names(held, MOVED[:2], "a")
+
+
+FEATURES = tuple(f"f{number}" for number in range(8))
+TRAINED = InputContract("x", (1, 8), kind="tensor", columns=FEATURES)
+
+
+def read(source: Any, task: str = "") -> np.ndarray:
+    """Return the samples as a model that was trained on `FEATURES` gets them."""
+    spec = InputSpec.of(TRAINED, SPEC.inputs)
+    given = with_arrays(data_source(source, task), spec, Path(), use="test", targets=True, listener=Silent(), task=task)
+    assert isinstance(given, Samples)
+    return given.inputs[""]
+
+
+def test_columns_are_put_in_the_order_of_the_table_that_the_model_was_trained_on(tmp_path: Path) -> None:
+    moved = pandas.DataFrame(X, columns=FEATURES)[[*FEATURES[::-1]]]
+    moved.insert(3, "row", range(COUNT))
+    moved.assign(t=NUMBERS[:, 0]).to_csv(tmp_path / "t.csv", index=False)
+    for features in ((), FEATURES[::-1]):  # also where they are named in another order
+        data = Data(source=f"csv:{tmp_path / 't.csv'}", target="t", features=features)
+        assert read(data) == pytest.approx(X, abs=1e-6)
+    assert read((moved, NUMBERS)) == pytest.approx(X, abs=1e-6)
+    for plain in (moved[[*FEATURES]].to_numpy(), pandas.DataFrame(X)):  # without names
+        assert read((plain, NUMBERS)) == pytest.approx(X, abs=1e-6)
+    others = pandas.read_csv(tmp_path / "t.csv").rename(columns={"f0": "g"})
+    others.to_csv(tmp_path / "g.csv", index=False)
+    asked = Data(source=f"csv:{tmp_path / 'g.csv'}", target="t", features=("g", *FEATURES[1:]))  # the user says so
+    assert read(asked) == pytest.approx(X, abs=1e-6)
+    with pytest.raises(InputError, match=r"no column 'f0'; it has .*; the model was trained on the columns f0, f1"):
+        read(Data(source=f"csv:{tmp_path / 'g.csv'}", target="t"))
+    with pytest.raises(InputError, match=r"without the column 'f0'; it has .*; the model was trained on"):
+        read((others, NUMBERS))
+
+
+def test_the_columns_are_in_the_record_of_such_models_alone() -> None:
+    assert from_json(InputContract, to_json(TRAINED), "c") == TRAINED
+    assert "columns" not in to_json(InputContract("x", (1, 8), kind="tensor"))

@@ -77,7 +77,9 @@ def fit_numbers(
         head = new_head(int(base.output_shape[-1]), answer, train, seed)
         return base, head
 
-    contract = InputContract(INPUT, (1, *x["train"].shape[1:]), kind="tensor", colour="", resize="", high=0.0)
+    contract = InputContract(
+        INPUT, (1, *x["train"].shape[1:]), kind="tensor", colour="", resize="", high=0.0, columns=data.columns
+    )
     base, head = work.timed("build", build)
     _, keras = load()
     trained = keras.Model(base.input, head(base.output), name="network")
