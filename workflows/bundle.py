@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -183,7 +183,7 @@ def bundle_file(
         for offer in offers.values():
             if offer.artifact is not None:
                 _proved(offer.artifact, chosen, workspace)
-        image_proof: Callable[[Path, tuple[float, float]], dict[str, Any]] | None = None
+        image_proof: Callable[[Path, Mapping[str, Any]], dict[str, Any]] | None = None
         if cortex_m is not None:
 
             def compiled(done: int, total: int) -> None:
@@ -204,7 +204,9 @@ def bundle_file(
             budget=budget,
             task=_task(artifact, results),
             notes=_doubts(budget) if budget is not None else [],
-            prove_micro=lambda written, limits: prove_micro(written, artifact, golden, limits, chosen.path, workspace),
+            prove_micro=lambda written, vectors: prove_micro(
+                written, artifact, golden, vectors, chosen.path, workspace
+            ),
             prove_image=image_proof,
         )
 

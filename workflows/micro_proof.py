@@ -5,7 +5,7 @@ Its C array is run in the interpreter of this machine, and its C++ in an image f
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,14 +30,14 @@ def prove_micro(
     folder: Path,
     artifact: Artifact,
     golden: room.Golden,
-    tolerance: tuple[float, float],
+    vectors: Mapping[str, Any],
     samples: Path,
     workspace: Path,
 ) -> dict[str, Any]:
     """Return what the interpreter says of the code in `folder`, the bundle's, as ``micro.proof`` of bundle.json has it.
 
     The array is read back from the C text, and its bytes are run on `samples`, the golden inputs. Its answers must be
-    the golden ones to within `tolerance` (median and largest difference), and the resolver must register the operators
+    the golden ones by the limits in `vectors`, the bundle's golden.json, and the resolver must register the operators
     that are in the array, and no others. Without an interpreter the status is ``unsupported``.
     """
     written = room.micro_code(folder)
@@ -52,21 +52,21 @@ def prove_micro(
     proof: dict[str, Any] = {"kind": runner.kind, "runtime": TARGET.runtime, "status": answered.status}
     if not answered.ok:
         return proof | {"reason": answered.reason, "remedy": answered.remedy}
-    differences = np.abs(np.load(workspace / "micro.npy", allow_pickle=False) - golden.outputs)
+    answers = np.load(workspace / "micro.npy", allow_pickle=False)
     proof |= {
         "version": loaded.data["runtime_version"],
-        **_agreement(differences),
+        **_agreement(np.abs(answers - golden.outputs)),
         "arena": loaded.data.get("arena"),
         "reference": loaded.data["reference"],
     }
-    if wrong := _wrong(written, {operator.name for operator in operators}, differences, tolerance):
+    if wrong := _wrong(written, {operator.name for operator in operators}, answers, golden, vectors):
         proof |= {"status": "failed", "reason": wrong, "remedy": NOT_AS_IT_IS}
     return proof
 
 
 def prove_image(
     folder: Path,
-    tolerance: tuple[float, float],
+    vectors: Mapping[str, Any],
     *,
     artifact: Artifact,
     golden: room.Golden,
@@ -94,15 +94,14 @@ def prove_image(
     if answered.values.shape != golden.outputs.shape:
         reason = f"it gives {answered.values.shape[1]} values a sample, and the golden answers have other ones"
         return proof | {"status": "failed", "reason": reason, "remedy": NOT_AS_IT_IS}
-    differences = np.abs(answered.values - golden.outputs)
     proof |= {
         "status": "ok",
-        **_agreement(differences),
+        **_agreement(np.abs(answered.values - golden.outputs)),
         "arena_bytes": answered.arena_bytes,
         "code_bytes": answered.code_bytes,
         "data_bytes": answered.data_bytes,
     }
-    if wrong := _differing(differences, tolerance):
+    if wrong := _differing(answered.values, golden, vectors):
         proof |= {"status": "failed", "reason": wrong, "remedy": NOT_AS_IT_IS}
     return proof
 
@@ -116,7 +115,11 @@ def _agreement(differences: np.ndarray[Any, Any]) -> dict[str, Any]:
 
 
 def _wrong(
-    written: room.MicroCode, operators: set[str], differences: np.ndarray[Any, Any], tolerance: tuple[float, float]
+    written: room.MicroCode,
+    operators: set[str],
+    answers: np.ndarray[Any, Any],
+    golden: room.Golden,
+    vectors: Mapping[str, Any],
 ) -> str:
     """Return what is wrong with the code or its answers; empty where nothing is."""
     needed = {resolver_method(name) for name in operators}
@@ -125,11 +128,9 @@ def _wrong(
             f"the resolver registers {', '.join(written.registered) or 'nothing'}, with room for {written.room}, and "
             f"the array needs {', '.join(sorted(needed - {''}))}"
         )
-    return _differing(differences, tolerance)
+    return _differing(answers, golden, vectors)
 
 
-def _differing(differences: np.ndarray[Any, Any], tolerance: tuple[float, float]) -> str:
-    median, most = float(np.median(differences)), float(differences.max(initial=0.0))
-    if median > tolerance[0] or most > tolerance[1]:
-        return f"its answers differ from the golden ones by {median:.3g} in the median and {most:.3g} at most"
-    return ""
+def _differing(answers: np.ndarray[Any, Any], golden: room.Golden, vectors: Mapping[str, Any]) -> str:
+    wrong = room.closeness.wrong(golden.outputs, answers, vectors["decision"], vectors["tolerance"])
+    return f"its answers differ from the golden ones: {wrong[-1]}" if wrong else ""

@@ -1,5 +1,6 @@
 """The bundle: everything that an app needs of one artifact, in one folder. Light to import."""
 
+from . import closeness as closeness
 from .bundle import Bundle, Offer, bundle, shipped
 from .escape import shell
 from .golden_vectors import Golden, stored_inputs

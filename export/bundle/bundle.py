@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ...core.artifact import Artifact
 from ...core.codec import to_json
 from ...core.errors import InputError, explain_disk_errors
@@ -23,17 +25,19 @@ from ...tasks import Task
 from ...tflite.writer import conform
 from ..inspect import inspect
 from ..tokenizer import copy_tokenizer
-from . import micro
+from . import closeness, micro
 from .escape import TEMPLATES
-from .golden_vectors import Golden, answer_kind, noun_of, roles, write_golden
+from .golden_vectors import Golden, roles, write_golden
 from .images import LABELS, is_picture_classifier, label_file, picture_consumers, with_metadata
+from .limits import limits
+from .reading import answer_kind, columns_of, noun_of, reading_of
 from .readme import render_readme
 from .snippets import can_be_written, render_apps, render_micro
 
 SCHEMA = 1
 SUMS = "SHA256SUMS"
-# Proves the code for microcontrollers in a folder, with the allowed difference of its answers: median and largest.
-ProveMicro = Callable[[Path, tuple[float, float]], dict[str, Any]]
+# Proves the code for microcontrollers in a folder, with the bundle's golden.json, which has the limits of its answers.
+ProveMicro = Callable[[Path, Mapping[str, Any]], dict[str, Any]]
 ON_DEVICE = ("model.py", "example.py", "verify.py")
 STOCK = "stock"  # the folder of files for stock consumers that do not take the bundle's own
 
@@ -160,14 +164,22 @@ def _write(
     (folder / LABELS).write_bytes(label_file(artifact.labels))
     for script in ON_DEVICE:
         shutil.copyfile(TEMPLATES / script, folder / script)
+    shutil.copyfile(closeness.__file__, folder / "closeness.py")
     if artifact.tokenizer is not None:
         copy_tokenizer(artifact.tokenizer, folder / "tokenizer", root=folder)
     input_roles = roles(artifact)
     names = [tensor.name for tensor in artifact.outputs]
     answer = names.index(artifact.answer) if artifact.answer in names else 0
     kind = answer_kind(artifact, answer, golden.outputs, task)
-    noun = noun_of(artifact, answer, kind, task)
-    vectors = write_golden(artifact, golden, folder)
+    reading = reading_of(artifact, answer, kind, golden.outputs, task)
+    noun = noun_of(artifact, kind, reading, task)
+    tolerance = limits(artifact, answer, golden.outputs, columns_of(artifact, answer, kind, task), random=golden.random)
+    if (closeness.spread_of(golden.outputs, len(tolerance["spread"])) <= 2 * np.array(tolerance["slack"])).all():
+        notes.append(
+            "the golden answers are nearly the same for all samples: verify.py can hardly tell a wrong file from a "
+            "right one by them; --data SOURCE takes samples that differ more"
+        )
+    vectors = write_golden(artifact, golden, folder, reading, tolerance)
     _json(folder / "golden.json", vectors)
 
     manifest: dict[str, Any] = {
@@ -190,6 +202,7 @@ def _write(
             "outputs": [to_json(tensor) for tensor in artifact.outputs],
             "answer": answer,
             "answer_kind": kind,
+            "decision": reading.to_json(),
             **({"boxes": to_json(artifact.boxes)} if artifact.boxes else {}),
         },
         "labels": list(artifact.labels),
@@ -221,13 +234,12 @@ def _write(
         original = artifact.path.read_bytes()  # without metadata, which a microcontroller has no use for
         facts = micro.describe(original, artifact.ops)
         _texts(folder, render_micro(artifact, input_roles, answer, kind, noun, facts, original))
-        limits = (vectors["tolerance"]["median"], vectors["tolerance"]["most"])
-        proof = prove_micro(folder, limits) if prove_micro else None
+        proof = prove_micro(folder, vectors) if prove_micro else None
         arena = (proof or {}).get("arena") or {}
         if arena.get("bytes", 0) > facts.arena_bytes:
             facts = replace(facts, arena_bytes=-(-arena["bytes"] // 1024) * 1024)
             _texts(folder, render_micro(artifact, input_roles, answer, kind, noun, facts, original))
-        image = prove_image(folder, limits) if prove_image else None
+        image = prove_image(folder, vectors) if prove_image else None
         manifest["micro"] = facts.to_json() | {"proof": proof, "cortex_m": image}
         if proof is not None and proof["status"] != "ok":
             notes.append(f"micro/ is not proved: {proof['reason']}")

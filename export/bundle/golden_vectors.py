@@ -16,13 +16,8 @@ from ...core.artifact import Artifact, TensorSpec
 from ...core.errors import InputError
 from ...core.model import plain_name
 from ...core.pixels import as_input, pixel_feed
-from ...tasks import Task
-from ...tasks.classification import Classification, top_class
-from ...tasks.detection import Detection
-from ...tasks.multilabel import Multilabel
-from ...tasks.regression import Regression
-from ...tasks.segmentation import Segmentation
-from ...tasks.tensor import Tensor
+from .closeness import decided
+from .reading import Reading
 
 
 @dataclass(frozen=True)
@@ -43,49 +38,6 @@ class Golden:
     version: str
     kernels: str
     seed: int
-
-
-def tolerance(artifact: Artifact) -> tuple[float, float]:
-    """Return the allowed difference from the golden outputs on a correct runtime: median and maximum."""
-    return artifact.variant.scheme.arithmetic.between_runtimes
-
-
-def answer_kind(artifact: Artifact, answer: int, outputs: NDArray[np.float32], task: Task | None = None) -> str:
-    """Return what the file gives: ``scores``, ``tags``, one ``value``, a ``picture``, ``values``, or ``boxes``.
-
-    Of a detector the judged output is that of the scores. Where the `task` is not known, scores of classes are
-    recognized by labels, or as a distribution: values that add up to one. With labels, values within 0 to 1 that are no
-    distribution are tags.
-    """
-    if artifact.boxes is not None:
-        return "boxes"
-    shape = artifact.outputs[answer].shape
-    count = outputs.shape[-1] if outputs.ndim > 1 else 1
-    if count == 1:
-        return "value"
-    if len(shape) >= 4:  # the last two sides but the channels are a plane
-        return "picture"
-    shares = len(outputs) > 0 and bool((outputs >= 0).all() and np.allclose(outputs.sum(axis=-1), 1.0, atol=0.05))
-    if len(shape) <= 2 and len(artifact.labels) == count:
-        if isinstance(task, Regression):
-            return "values"
-        within = len(outputs) > 0 and outputs.min() >= 0 and outputs.max() <= 1
-        sigmoids = within and (isinstance(task, Multilabel) or (task is None and count > 2 and not shares))
-        return "tags" if sigmoids else "scores"
-    return "scores" if len(shape) <= 2 and shares else "values"
-
-
-def noun_of(artifact: Artifact, answer: int, gives: str, task: Task | None) -> str:
-    """Return what a class of app code is called: by the `task`, if it is known, else by what the file `gives`."""
-    if task is not None:
-        return task.noun
-    labels, channels = len(artifact.labels), (*artifact.outputs[answer].shape, 1)[-2]
-    found = {"scores": Classification.noun, "tags": Multilabel.noun, "boxes": Detection.noun}
-    if labels == 2:
-        found["value"] = Classification.noun
-    if 1 < labels == channels:
-        found["picture"] = Segmentation.noun
-    return found.get(gives, Tensor.noun)
 
 
 def roles(artifact: Artifact) -> tuple[str, ...]:
@@ -160,8 +112,10 @@ def quantized(values: NDArray[Any], tensor: TensorSpec) -> NDArray[Any]:
     return np.clip(stored, limits.min, limits.max).astype(dtype)
 
 
-def write_golden(artifact: Artifact, golden: Golden, folder: Path) -> dict[str, Any]:
-    """Write ``golden.npz`` and ``golden.json`` into `folder`; return the contents of the latter.
+def write_golden(
+    artifact: Artifact, golden: Golden, folder: Path, reading: Reading, tolerance: dict[str, Any]
+) -> dict[str, Any]:
+    """Write ``golden.npz`` into `folder`; return the contents of ``golden.json``.
 
     The first holds ``input_0`` … in the file's order as it stores them (N, *shape), ``outputs`` (N, values) float32,
     and for images ``samples`` (N, height, width, channels) uint8. Equal vectors give equal bytes.
@@ -179,17 +133,28 @@ def write_golden(artifact: Artifact, golden: Golden, folder: Path) -> dict[str, 
             np.save(stream, np.ascontiguousarray(array))
             # A fixed date: ZipInfo's own is 1980.
             archive.writestr(zipfile.ZipInfo(f"{name}.npy"), stream.getvalue(), zipfile.ZIP_DEFLATED)
-    reach = max(1.0, float(np.abs(golden.outputs).max(initial=0.0)))
-    median, most = (share * reach for share in tolerance(artifact))
     return {
-        "schema": 1,
+        "schema": 2,  # 1: `tolerance` was in the answer's unit
         "count": len(golden.outputs),
         "source": golden.source,
         "random": golden.random,
         "seed": golden.seed,
         "made_by": {"runtime": golden.runtime, "version": golden.version, "kernels": golden.kernels},
-        "tolerance": {"median": median, "most": most},
+        "tolerance": tolerance,
+        "decision": reading.to_json(),
         "texts": list(golden.samples) if kind == "text" else [],
         "truths": list(golden.truths),
-        "top": [int(top_class(row)) for row in golden.outputs],
+        "top": _top(golden.outputs, reading),
     }
+
+
+def _top(outputs: NDArray[np.float32], reading: Reading) -> list[Any]:
+    """Return what each answer says: the class, the numbers of the tags, or a map's pixels by class; else nothing."""
+    if not reading.kind or not len(outputs):
+        return []
+    given = decided(outputs, reading.to_json())[0]
+    if reading.kind == "top" or given.shape[1] == 1:
+        return [int(one) for one in given[:, 0]]
+    if reading.kind == "yes" and not reading.is_map:
+        return [np.flatnonzero(row).tolist() for row in given]
+    return [np.bincount(np.maximum(row, 0), minlength=reading.classes).tolist() for row in given]

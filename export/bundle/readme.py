@@ -35,7 +35,9 @@ def render_readme(artifact: Artifact, manifest: dict[str, Any]) -> str:
         "box_roles": list(zip(artifact.boxes.roles, artifact.boxes.outputs, strict=True)) if artifact.boxes else [],
         "shown": lambda shape: Escaped(" × ".join(str(side) for side in shape) or "one value"),
         "size": Escaped(f"{manifest['file']['bytes']:,}"),
-        "tolerance": {name: Escaped(f"{value:.3g}") for name, value in manifest["golden"]["tolerance"].items()},
+        "tolerance": {
+            name: Escaped(f"{100 * manifest['golden']['tolerance'][name]:.3g} %") for name in ("median", "all", "most")
+        },
         "image_furthest": Escaped(f"{((manifest['micro'] or {}).get('cortex_m') or {}).get('largest', 0):.3g}"),
         "furthest": Escaped(f"{((manifest['micro'] or {}).get('proof') or {}).get('largest', 0):.3g}"),
         "example": Escaped({"image": "PICTURE", "text": '"A TEXT"', "tensor": "INPUTS.npz"}[kind]),
@@ -67,7 +69,7 @@ def _parts(artifact: Artifact, manifest: dict[str, Any], kind: str) -> list[tupl
     parts += [
         ("example.py", "the model at work"),
         ("verify.py", "replays the golden vectors on a device"),
-        ("model.py", "what both use: numpy and a runtime, nothing else"),
+        ("model.py`, `closeness.py", "what both use: numpy and a runtime, nothing else"),
         ("golden.npz`, `golden.json", "inputs, and what the file answered to them"),
         ("bundle.json", "all of this for programs"),
         ("SHA256SUMS", "checksums: `sha256sum -c SHA256SUMS`"),

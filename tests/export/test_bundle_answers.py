@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -15,9 +16,9 @@ from PIL import Image
 from edgeproof.core.artifact import Artifact, TensorSpec
 from edgeproof.core.recipe import Data, Evaluate
 from edgeproof.core.run_log import RunLog
-from edgeproof.export.bundle import Bundle
+from edgeproof.export.bundle import Bundle, closeness
 from edgeproof.export.bundle.escape import TEMPLATES
-from edgeproof.export.bundle.golden_vectors import answer_kind
+from edgeproof.export.bundle.reading import Reading, answer_kind, reading_of
 from edgeproof.tasks.classification import Classification
 from edgeproof.tasks.multilabel import Multilabel
 from edgeproof.tasks.regression import Regression
@@ -208,13 +209,14 @@ def test_sigmoids_of_known_labels_are_tags(outputs: list[list[float]], kind: str
     values = np.array(outputs, np.float32)
     assert answer_kind(file, 0, values) == kind
     assert answer_kind(file, 0, values, Regression(0)) == "values"
-    assert answer_kind(file, 0, values, Multilabel(3)) == ("scores" if values.min() < 0 else "tags")
+    assert answer_kind(file, 0, values, Multilabel(3)) == "tags"
     assert answer_kind(file, 0, values, Classification(3)) == "scores"
     spec = importlib.util.spec_from_file_location("example_of_tags", TEMPLATES / "example.py")
     assert spec is not None and spec.loader is not None
     example = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(example)
-    about = {"file": {"answer": 0, "outputs": [{"name": "y"}]}}
+    decision = reading_of(file, 0, kind, values).to_json()
+    about = {"file": {"answer": 0, "outputs": [{"name": "y"}], "decision": decision}}
     model = SimpleNamespace(
         gives=kind, labels=list(file.labels), about=about, run=lambda stored: values[stored],
         outputs=lambda stored: [values[stored : stored + 1]],
@@ -224,3 +226,34 @@ def test_sigmoids_of_known_labels_are_tags(outputs: list[list[float]], kind: str
         assert example.describe(model, 1) == ["no tag from one half on"]
     else:
         assert len(example.describe(model, 0)) == 3
+
+
+@pytest.mark.parametrize(
+    ("gives", "reading", "values", "labels", "lines"),
+    [
+        ("value", Reading("yes", 0.5, 2), [[0.21]], ["=a", "b"], ["  0.2100  =a (from 0.5 on it is b, else =a)"]),
+        ("value", Reading("yes", 0.0, 2), [[0.21]], [], ["  0.2100  class 1 (from 0 on it is class 1, else class 0)"]),
+        ("value", Reading("yes", 0.5, 1), [[0.21]], ["red"], ["  0.2100  red: no (from 0.5 on it is a yes)"]),
+        ("value", Reading(), [[0.21]], [], ["0.21"]),
+        ("values", Reading(), [[0.21, 3.0]], ["width", "height"], ["0.21  width", "3  height"]),
+        ("tags", Reading("yes", 0.0, 2), [[-0.2, 3.0]], [], ["  3.0000  tag 1"]),
+        (
+            "picture", Reading("pixels", None, 2, True), [[[[0, 1], [1, 0]], [[1, 0], [1, 0]]]], ["road", "sky"],
+            [" 75.00 % of the pixels  road", " 25.00 % of the pixels  sky", "0, 1, 1, 0, 1, 0, 1, 0"],
+        ),
+        (
+            "picture", Reading("yes", 0.5, 2, True), [[[0.2], [0.7], [0.1], [0.5]]], ["road", "sky"],
+            [" 50.00 % of the pixels  road", " 50.00 % of the pixels  sky", "0.2, 0.7, 0.1, 0.5"],
+        ),
+    ],
+)  # fmt: skip
+def test_the_example_says_what_values_mean(
+    gives: str, reading: Reading, values: Any, labels: list[str], lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "closeness", closeness)
+    about = {"file": {"answer": 0, "outputs": [{"name": "y"}], "decision": reading.to_json()}}
+    given = np.array(values, np.float32)
+    model = SimpleNamespace(
+        gives=gives, labels=labels, about=about, run=lambda stored: given.reshape(-1), outputs=lambda stored: [given]
+    )
+    assert script("example").describe(model, 0) == lines

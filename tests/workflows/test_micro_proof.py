@@ -64,7 +64,8 @@ def proved(
         file.write_text(file.read_text("utf-8").replace(old, new), "utf-8")
     golden = room.Golden((), outputs, (None,) * 8, "", False, "litert", "", "", 1)
     artifact = load(path.with_suffix(".json"))
-    return prove_micro(folder, artifact, golden, (0.05, 0.05), path.with_name("x.npy"), folder)
+    vectors = json.loads((bundle.folder / "golden.json").read_text())
+    return prove_micro(folder, artifact, golden, vectors, path.with_name("x.npy"), folder)
 
 
 def test_code_that_does_not_fit_its_array_is_not_proved(made: tuple[Path, Bundle], tmp_path: Path) -> None:
@@ -116,6 +117,7 @@ def test_an_image_that_fails_is_no_proof(made: tuple[Path, Bundle], tmp_path: Pa
         golden = room.Golden(
             (stored["input_0"][:, 0] * 0.02,), stored["outputs"], (None,) * 8, "", False, "", "", "", 1
         )
+    vectors = json.loads((bundle.folder / "golden.json").read_text())
     for changed, expected, words in (
         (("kArenaBytes = ", "kArenaBytes = 16; // "), "crashed", "Failed to allocate"),
         (("kOutputZeroPoint = ", "kOutputZeroPoint = 40; // "), "failed", "differ from the golden ones"),
@@ -126,7 +128,7 @@ def test_an_image_that_fails_is_no_proof(made: tuple[Path, Bundle], tmp_path: Pa
         code = folder / "micro" / "classifier_micro.cc"
         code.write_text(code.read_text("utf-8").replace(*changed), "utf-8")
         proof = prove_image(
-            folder, (0.05, 0.05), artifact=load(made[0].with_suffix(".json")), golden=golden,
+            folder, vectors, artifact=load(made[0].with_suffix(".json")), golden=golden,
             cortex_m=CortexM("cortex-m3", Path(TREE)), workspace=folder, tell=lambda done, total: None,
         )  # fmt: skip
         assert proof["status"] == expected and words in proof["reason"] and proof["remedy"], proof

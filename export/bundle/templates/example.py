@@ -103,22 +103,57 @@ def describe(model, stored):
     outputs = model.outputs(stored)
     if model.gives == "boxes":
         return boxes_of(model, outputs)
-    place = model.about["file"]["answer"]
+    place, decision = model.about["file"]["answer"], model.about["file"]["decision"]
     if model.gives == "scores":
         scores = model.run(stored)
         best = numpy.argsort(-scores, kind="stable")[:3]
-        names = [model.labels[i] if i < len(model.labels) else "class {}".format(i) for i in best]
-        lines = ["{:8.4f}  {}".format(scores[i], plain(name)) for i, name in zip(best, names)]
+        lines = ["{:8.4f}  {}".format(scores[i], name_of(model, i)) for i in best]
     elif model.gives == "tags":
         shares = model.run(stored)
-        given = [i for i in numpy.argsort(-shares, kind="stable") if shares[i] >= 0.5]
-        lines = ["{:8.4f}  {}".format(shares[i], plain(model.labels[i])) for i in given] or ["no tag from one half on"]
+        least = decision["threshold"]
+        given = [i for i in numpy.argsort(-shares, kind="stable") if shares[i] >= least]
+        lines = ["{:8.4f}  {}".format(shares[i], name_of(model, i, "tag")) for i in given]
+        lines = lines or ["no tag from {} on".format("one half" if least == 0.5 else least)]
+    elif decision["is_map"]:
+        lines = [*classes_of_pixels(model, outputs[place], decision), summary(outputs[place])]
+    elif decision["kind"] == "yes":
+        lines = [yes_or_no(model, decision, float(model.run(stored)[0]))]
+    elif len(model.labels) == outputs[place].size:
+        values = outputs[place].reshape(-1)
+        lines = ["{:.6g}  {}".format(float(value), name_of(model, i)) for i, value in enumerate(values)]
     else:
         lines = [summary(outputs[place])]
     for index, (values, about) in enumerate(zip(outputs, model.about["file"]["outputs"])):
         if index != place:
             lines.append("{}: {}".format(plain(about["name"]), summary(values)))
     return lines
+
+
+def name_of(model, number, what="class"):
+    """Return the name of a class or a tag by its number."""
+    return plain(model.labels[number]) if number < len(model.labels) else "{} {}".format(what, number)
+
+
+def yes_or_no(model, decision, value):
+    """Return what one value says: which of two classes it is, or whether a tag is given."""
+    given, least = value >= decision["threshold"], "from {:g} on".format(decision["threshold"])
+    if decision["classes"] == 1:
+        return "{:8.4f}  {}: {} ({} it is a yes)".format(
+            value, name_of(model, 0, "tag"), "yes" if given else "no", least
+        )
+    return "{:8.4f}  {} ({} it is {}, else {})".format(
+        value, name_of(model, int(given)), least, name_of(model, 1), name_of(model, 0)
+    )
+
+
+def classes_of_pixels(model, values, decision):
+    """Return which share of a map's pixels each class has, a line each, the most first."""
+    import numpy
+    from closeness import decided
+
+    shares = numpy.bincount(decided(values.reshape(1, -1), decision)[0][0], minlength=decision["classes"])
+    best = [i for i in numpy.argsort(-shares, kind="stable") if shares[i]][:SHOWN]
+    return ["{:6.2f} % of the pixels  {}".format(100.0 * shares[i] / shares.sum(), name_of(model, i)) for i in best]
 
 
 def boxes_of(model, outputs):

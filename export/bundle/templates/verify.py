@@ -6,7 +6,7 @@ Needs numpy and one runtime: ai-edge-litert, tflite-runtime or tensorflow for .t
 
 1. that every file is the one that was bundled (SHA256SUMS),
 2. that pictures and texts become the inputs that they were (where the model takes those),
-3. that the answers to those inputs are the golden ones, to within the tolerance of golden.json.
+3. that the answers to those inputs are the golden ones, to within the tolerance of golden.json (closeness.py).
 """
 
 import argparse
@@ -17,7 +17,7 @@ import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SHOWN = 10
-NEEDED = ("bundle.json", "golden.json", "golden.npz", "model.py")
+NEEDED = ("bundle.json", "golden.json", "golden.npz", "model.py", "closeness.py")
 
 
 def check_files(folder):
@@ -47,10 +47,12 @@ def check_files(folder):
 def replay(model, golden, arrays):
     """Print how far the answers are from the golden ones, and return what is wrong, a line each."""
     import numpy
+    from closeness import distances, flipped
+    from closeness import wrong as wrong_answers
 
     count = len(model.inputs_about)
     samples = golden["texts"] or (arrays["samples"] if "samples" in arrays.files else [])
-    wrong, differences, same = [], [], 0
+    wrong, expected, answers = [], [], []
     for index in range(golden["count"]):
         stored = [arrays["input_{}".format(k)][index] for k in range(count)]
         if len(samples):
@@ -58,29 +60,32 @@ def replay(model, golden, arrays):
             for about, ours, theirs in zip(model.inputs_about, prepared, stored):
                 if ours.shape != theirs.shape or not numpy.array_equal(ours, theirs):
                     wrong.append("sample {}: the {} are prepared otherwise here".format(index, about["role"]))
-        expected, answer = arrays["outputs"][index], model.run(stored)
-        if answer.shape != expected.shape or not numpy.isfinite(answer).all():
-            wrong.append("sample {}: the answer is {}, expected {} finite values".format(index, answer, expected.size))
+        known, answer = arrays["outputs"][index], model.run(stored)
+        if answer.shape != known.shape or not numpy.isfinite(answer).all():
+            wrong.append("sample {}: the answer is {}, expected {} finite values".format(index, answer, known.size))
             continue
-        differences.append(float(numpy.abs(answer - expected).max()))
-        same += int(answer.argmax()) == int(expected.argmax())
-        if differences[-1] > golden["tolerance"]["most"]:
-            line = "sample {}: the answer differs by {:.3g}".format(index, differences[-1])
-            if model.gives == "scores":
-                line += " (class {}, expected {})".format(int(answer.argmax()), int(expected.argmax()))
-            wrong.append(line)
-    if differences:
-        median, most = float(numpy.median(differences)), max(differences)
-        if model.gives == "scores":
-            print("{} of {} top classes are the same".format(same, golden["count"]))
-        else:
-            near = sum(difference <= golden["tolerance"]["most"] for difference in differences)
-            print("{} of {} answers are the golden ones, to within the tolerance".format(near, golden["count"]))
-        line = "difference: median {:.3g} (tolerated {:.3g}), most {:.3g} (tolerated {:.3g})"
-        print(line.format(median, golden["tolerance"]["median"], most, golden["tolerance"]["most"]))
-        if median > golden["tolerance"]["median"]:
-            wrong.append("the answers differ by {:.3g} in the median".format(median))
-    return wrong
+        expected.append(known)
+        answers.append(answer)
+    if not answers:
+        return wrong
+    expected, answers = numpy.array(expected), numpy.array(answers)
+    tolerance, decision = golden["tolerance"], golden["decision"]
+    away = distances(expected, answers, tolerance)
+    if decision["kind"]:
+        others, _, decisions = flipped(expected, answers, decision, tolerance)
+        words = (
+            {"top": "top classes", "yes": "answers of yes or no"}[decision["kind"]] if not decision["is_map"] else ""
+        )
+        print("{} of {} {} are the same".format(decisions - others, decisions, words or "pixels' classes"))
+    if decision["kind"] != "top":
+        near = int((away <= tolerance["most"]).sum())
+        print("{} of {} answers are the golden ones, to within the tolerance".format(near, golden["count"]))
+    line = "difference: {:.3g} at most; of the golden answers' spread {:.3g} in the median (tolerated {:.3g}), "
+    line += "{:.3g} over all (tolerated {:.3g}), {:.3g} at most (tolerated {:.3g})"
+    figures = [float(numpy.abs(answers - expected).max()), float(numpy.median(away)), tolerance["median"]]
+    figures += [float(numpy.sqrt((away**2).mean())), tolerance["all"], float(away.max()), tolerance["most"]]
+    print(line.format(*figures))
+    return wrong + wrong_answers(expected, answers, decision, tolerance)
 
 
 def main():
