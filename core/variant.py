@@ -33,8 +33,8 @@ class Arithmetic:
 # weights 4e-7 and int16 activations 9e-4 at most; int8, whose kernels round otherwise, 0.023 in the median and 0.39 at
 # most, 96 % of the top classes the same. These are the largest of ten probabilities' differences; as root mean squares,
 # in parts of the standard deviation that sure answers have (0.3), int8 is at about 0.04 and 0.6. float32 differs by
-# 1.8e-6 between processors and on a GPU by 1.1e-5; on a device that computes in halves by more. From the float model, right
-# files are within 1e-5 in float32 and 1e-2 in float16; float16 of an untrained network may be further away.
+# 1.8e-6 between processors and on a GPU by 1.1e-5; on a device that computes in halves by more. From the float model,
+# right files are within 1e-5 in float32 and 1e-2 in float16; float16 of an untrained network may be further away.
 FLOAT = Arithmetic("float", (1e-3, 1e-2), 0.01)
 HALF = Arithmetic("float", (1e-2, 1e-1), 0.5)
 UNPACKED = Arithmetic("float", (5e-2, 5e-1))  # weights are integers, and become float before they are used
