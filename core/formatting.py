@@ -151,16 +151,16 @@ def latency_words(m: Measurement) -> str:
 DROPS = ("max_accuracy_drop", "max_drop", "max_class_recall_drop")
 
 
-def limits(asked: dict[str, Any], *, is_share: bool = True) -> list[tuple[str, str]]:
+def limits(asked: dict[str, Any], *, is_share: bool = True, metric: str = "accuracy") -> list[tuple[str, str]]:
     """Return what a budget asks, as (name, limit) in words. Keys that are not known are shown as they are.
 
-    `is_share`: the metric is a share; of another one `max_accuracy_drop` is a part of the float model's.
+    `is_share`: the `metric` is a share; of another one `max_accuracy_drop` is a part of the float model's.
     """
     words: dict[str, tuple[str, Callable[[float], str]]] = {
-        "max_accuracy_drop": ("accuracy drop at most", points),
+        "max_accuracy_drop": (f"{metric} drop at most", points),
         "max_drop": ("drop at most", significant),
         "max_class_recall_drop": ("drop of any class's recall at most", points),
-        "min_accuracy": ("accuracy at least", percent),
+        "min_accuracy": (f"{metric} at least", percent),
         "max_latency_ms": ("p95 latency at most", ms),
         "max_bytes": ("file at most", size),
         "max_memory_bytes": ("peak memory at most", size),

@@ -184,7 +184,7 @@ def _drop(m: Measurement, budget: Budget) -> list[Violation]:
         words = f"{loss.why}, so it may lose up to {points(loss.most)} of accuracy, more than the {allowed} allowed"
         return [Violation(words, _times_allowed(loss.most, most))]
     if (pooled := loss.drop) is None:
-        return [_unknown("the drop of accuracy", allowed, loss.why)]
+        return [_unknown(f"the drop of {loss.metric.name}", allowed, loss.why)]
     judged = pooled.drop if budget.drop_by == "estimate" or pooled.high is None else pooled.high
     if judged <= most and loss.too_few and pooled.high is None and budget.drop_by == "interval":
         fact = f"{_not_shown(loss, pooled, most)}: so few have no interval"

@@ -25,6 +25,7 @@ from ..core.sanitize import shorten
 from ..core.statistics import CONFIDENCE, difference_interval, paired_loss
 from ..tasks import Quality, comparable, task_of_row
 from ..tasks.classification import Accuracy
+from ..tasks.quality import heading
 from .bursts import Record, ratio_of, read_record, through_anchor
 from .cells import Cell, cells
 from .gate import Gate, Limit, judge
@@ -157,19 +158,28 @@ class Comparison:
     def _repr_html_(self) -> str:
         rows = [
             (
-                cell.model, cell.variant, cell.target, *_both(cell.accuracy_a, cell.accuracy_b),
+                cell.model, cell.variant, cell.target, *_both(*_figures(cell)),
                 cell.accuracy.verdict if cell.accuracy else None, *_both(cell.latency_ms_a, cell.latency_ms_b),
                 cell.latency.verdict if cell.latency else None, cell.bytes_a, cell.bytes_b,
             )
             for cell in self.cells
             if not cell.by_design
         ]  # fmt: skip
-        columns = ("model", "variant", "target", "accuracy a", "b", "b - a", "ms a", "b", "b / a", "bytes a", "b")
+        metric = heading(one for cell in self.cells for one in cell.qualities)
+        columns = ("model", "variant", "target", f"{metric} a", "b", "b - a", "ms a", "b", "b / a", "bytes a", "b")
         return html_table(columns, rows, f"a: {self.run_a}, b: {self.run_b}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the comparison as plain values, for JSON."""
         return asdict(self)
+
+
+def _figures(cell: CellComparison) -> tuple[float | None, float | None]:
+    """Return the metric of both files: a share, or what is none."""
+    return (
+        cell.score_a if cell.accuracy_a is None else cell.accuracy_a,
+        cell.score_b if cell.accuracy_b is None else cell.accuracy_b,
+    )
 
 
 def _both(a: float | None, b: float | None) -> tuple[str | None, str | None]:

@@ -29,7 +29,9 @@ from ..core.recipe import Evaluate
 from ..core.runner import Outcome, Runner
 from ..core.store import Store
 from ..core.target import base_target
+from ..tasks import TASKS
 from ..tasks.agreement import Scores
+from ..tasks.classification import Classification
 from . import predictions
 from .board import Board, RunningCell
 from .certainty import Asks, everything
@@ -106,6 +108,10 @@ def measure(
         examples=settings.examples if split == "test" else None,
         on_row=on_row,
     )
+
+    metric = TASKS[data.task](0).metric if data.task in TASKS and data.targets(split).is_file() else ""
+    if metric not in ("", Classification.metric):
+        listener.note("info", f"answers are scored by {metric}", metric=metric)
 
     def queue(place: str, cells: Sequence[RunningCell], listener: Listener) -> None:
         for cell in cells:

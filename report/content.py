@@ -116,8 +116,12 @@ class Content:
 
     @property
     def _drawn(self) -> type[Quality]:
-        """The kind of figure that the plots show against latency: a metric, or agreement if no file has a metric."""
-        return min((type(c.quality) for c in self.measured()), key=lambda kind: kind.rank, default=Accuracy)
+        """The kind of figure that the plots show against latency: a metric, or agreement if no file has a metric.
+
+        A metric that is no share is in no plot, and is the kind that texts and tables speak of.
+        """
+        kinds = (type(c.quality) for c in self.measured())
+        return min(kinds, key=lambda kind: kind.rank, default=self.metric)
 
     @property
     def metric(self) -> type[Quality]:

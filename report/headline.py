@@ -66,7 +66,8 @@ class Headline:
 def headline(content: Content) -> Headline:
     """Return the answer to which file to ship."""
     recommendation, budget = content.results.recommendation, content.results.budget
-    limits_set = tuple(limits(budget.get("asked", {}), is_share=content.metric.is_share))
+    metric = content.metric
+    limits_set = tuple(limits(budget.get("asked", {}), is_share=metric.is_share, metric=metric.name))
     why = shorten(str(recommendation.get("why", "")), WHY_LIMIT)
     verdict = verdict_of(budget)
     if content.ship:

@@ -9,6 +9,7 @@ from ..core.formatting import ms, number, size
 from ..core.sanitize import shorten
 from ..evaluate.compare import Change
 from ..evaluate.history import History, HistoryPoint, HistoryRun, Series
+from ..tasks.quality import SEVERAL, heading
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,14 @@ def date(run: HistoryRun) -> str:
 def entries(history: History, series: Series) -> Iterator[Entry]:
     """Yield each run of a series in words."""
     before: HistoryPoint | None = None
+    mixed = heading(point.quality for point in series.points) == SEVERAL
     for point in series.points:
-        yield _entry(history, point, before)
+        yield _entry(history, point, before, named=mixed)
         before = point
 
 
-def _entry(history: History, point: HistoryPoint, before: HistoryPoint | None) -> Entry:
+def _entry(history: History, point: HistoryPoint, before: HistoryPoint | None, *, named: bool) -> Entry:
+    """Return one run of a series in words; its metric is `named` where runs have several."""
     quality = point.quality
     timed = point.latency_low is not None and point.latency_high is not None
     same_size = before is not None and before.bytes == point.bytes
@@ -55,7 +58,7 @@ def _entry(history: History, point: HistoryPoint, before: HistoryPoint | None) -
         number=point.run + 1,
         date=date(history.runs[point.run]),
         status="" if point.status == "ok" else shorten(point.status, 20),
-        accuracy=quality.short if quality.better else "–",
+        accuracy=(f"{quality.name} {quality.short}" if named else quality.short) if quality.better else "–",
         accuracy_interval=quality.interval,
         accuracy_change=_word(point.accuracy_change, "higher", "lower"),
         latency="–" if point.latency_ms is None else ms(point.latency_ms),

@@ -115,8 +115,11 @@ def latencies(
     return figure
 
 
-def models(rows: Sequence[tuple[str, float, float, float, Sequence[float]]], narrow: bool) -> Figure:
-    """Draw the accuracy of each model, a row (name, mean, low, high, each seed's): interval, mean, strokes for seeds.
+def models(
+    rows: Sequence[tuple[str, float, float, float, Sequence[float]]], narrow: bool, metric: str = "accuracy"
+) -> Figure:
+    """Draw the accuracy (or another `metric` that is a share) of each model, a row (name, mean, low, high, each
+    seed's): interval, mean, strokes for seeds.
 
     The first seed's stroke is the exported model's, and longer.
     """
@@ -134,7 +137,7 @@ def models(rows: Sequence[tuple[str, float, float, float, Sequence[float]]], nar
     axes.xaxis.set_major_locator(ticks)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.{digits}f} %"))
     axes.tick_params(length=0, labelsize=10.5, pad=6)
-    axes.set_xlabel("accuracy of the float model on the test split", fontsize=10.5, labelpad=6)
+    axes.set_xlabel(f"{metric} of the float model on the test split", fontsize=10.5, labelpad=6)
     axes.grid(axis="x", linewidth=1)
     axes.set_yticks([])
     for i, (name, mean, below, above, seeds) in enumerate(rows):

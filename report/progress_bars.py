@@ -62,6 +62,8 @@ _COUNTED = {
     "compare": "texts",
     "measure": "samples",
 }
+# The task that scores answers, whatever the metric is called.
+_ACCURACY = "accuracy"
 # Tasks whose last note is about the whole task, such as the accuracy after the last epoch, not about its last part.
 _TELLING = ("features", "train", "fine-tune")
 
@@ -99,7 +101,7 @@ class ProgressBars:
         self._tasks: dict[str, _Task] = {}
         self._run_bar: TaskID | None = None
         self._estimate = Estimate(())
-        self._model, self._step, self._detail = "", "", ""
+        self._model, self._step, self._detail, self._metric = "", "", "", ""
         self._began = self._step_began = self._heard = time.monotonic()
         self._over = threading.Event()
 
@@ -145,7 +147,8 @@ class ProgressBars:
         with self._lock:
             self._estimate.progress(task, done, total)
             if (row := self._tasks.get(task)) is None:
-                label = f"{self._model}: {task}" if self._model and self._model not in task else task
+                label = f"{self._metric}{task.removeprefix(_ACCURACY)}" if self._is_of_metric(task) else task
+                label = f"{self._model}: {label}" if self._model and self._model not in task else label
                 bar = self._bars.add_task(escape(label), total=total, count="", time="", note="")
                 row = self._tasks[task] = _Task(label, bar, time.monotonic())
             row.done, row.total, row.note, row.updated = done, total, shorten(note, 50), time.monotonic()
@@ -160,12 +163,17 @@ class ProgressBars:
     def note(self, level: str, message: str, **facts: Any) -> None:
         """Show a warning, with its remedy if it has one. A ``step`` is shown while it runs."""
         with self._lock:
+            self._metric = str(facts.get("metric") or self._metric)
             if level == "step":
                 self._detail = message
                 self._step_began = time.monotonic()
             elif level != "info":
                 remedy = f"\n  → {escape(str(facts['remedy']))}" if facts.get("remedy") else ""
                 self._say(f"[yellow]![/] {escape(message)}{remedy}")
+
+    def _is_of_metric(self, task: str) -> bool:
+        """Whether a task scores answers by a metric that the task of the data has in place of accuracy."""
+        return bool(self._metric) and task.startswith(_ACCURACY)
 
     def _tick(self, over: threading.Event) -> None:
         """Update the bars, or write a line after some silence, until `over` is set."""
@@ -215,6 +223,7 @@ class ProgressBars:
         """Return the current step and its model."""
         step = self._detail or self._step
         words = _STEPS.get(step, step) or "starting"
+        words = words.replace(_ACCURACY, self._metric or _ACCURACY)
         return f"{self._model}: {words}" if self._model else words
 
     def _now(self) -> str:

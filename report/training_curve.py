@@ -21,5 +21,6 @@ def curve(history: Sequence[Mapping[str, Any]], name: str) -> Markup:
     if len(history) < 2 or not any(isinstance(row.get("loss"), int | float) for row in history):
         return Markup()
     last = ", ".join(f"{shorten(str(k))} {v:.3g}" for k, v in history[-1].items() if isinstance(v, float))
-    title = f"Accuracy and loss over {len(history)} epochs; in the last one: {last}"
+    what = "Accuracy and loss" if any("accuracy" in row for row in history) else "Loss"
+    title = f"{what} over {len(history)} epochs; in the last one: {last}"
     return inline(partial(plots.training, history), name, title)

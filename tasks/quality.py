@@ -19,6 +19,7 @@ from .agreement import counts_samples, words
 # and 0.01 to 0.1.
 LEAST_AGREEMENT = 0.9
 MOST_ERROR = 0.25
+SEVERAL = "metric"  # the heading of a column with several metrics
 
 
 @dataclass(frozen=True)
@@ -367,7 +368,7 @@ def likeness_of(m: Measurement) -> Likeness | None:
 def heading(figures: Iterable[Quality | None]) -> str:
     """Return what a column of metrics is called: their name if they have one, ``accuracy`` where there is none."""
     names = {figure.name for figure in figures if figure is not None and figure.rank == 0}
-    return names.pop() if len(names) == 1 else "metric" if names else "accuracy"
+    return names.pop() if len(names) == 1 else SEVERAL if names else "accuracy"
 
 
 def caption(shown: Iterable[Quality], tested_on: str) -> str:

@@ -35,7 +35,8 @@ from ..export import bundle as room
 from ..export import inspect
 from ..export import load as load_artifact
 from ..export import sidecar as sidecar_path
-from ..tasks import Task, task_of_row
+from ..tasks import Task, metric_of, task_of_row
+from ..tasks.classification import Accuracy
 from .anchors import Anchors, AnchorsLike, anchors_of
 from .arguments import FileLike, at_least_one, file_path, path_of, tuple_of_two
 from .chosen_samples import SEED, ChosenSamples, choose_samples
@@ -203,7 +204,7 @@ def bundle_file(
             siblings=_siblings(artifact, origin),
             budget=budget,
             task=_task(artifact, results),
-            notes=_doubts(budget) if budget is not None else [],
+            notes=_doubts(budget, results) if budget and results else [],
             prove_micro=lambda written, vectors: prove_micro(
                 written, artifact, golden, vectors, chosen.path, workspace
             ),
@@ -233,13 +234,15 @@ def _judged(results: Results, sha256: str) -> dict[str, Any] | None:
     }
 
 
-def _doubts(budget: dict[str, Any]) -> list[str]:
+def _doubts(budget: dict[str, Any], results: Results) -> list[str]:
     """Return the notes on a file that is not shown to fit its run's budget."""
     if budget["verdict"] == "not met":
         return [f"this file does not fit the budget of its run: {budget['why']}"]
     if budget["verdict"] != "not shown":
         return []
-    limited = "; ".join(f"{name} {limit}" for name, limit in limits(budget["asked"] or {}))
+    metric = next((type(found) for m in results.measurements if (found := metric_of(m))), Accuracy)
+    asked = limits(budget["asked"] or {}, is_share=metric.is_share, metric=metric.name)
+    limited = "; ".join(f"{name} {limit}" for name, limit in asked)
     return [
         f"it is not shown that this file fits the budget of its run ({limited}); the run's report says why, and what "
         "would show it"

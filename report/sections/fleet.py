@@ -209,7 +209,8 @@ def _caption(content: Content, rows: Sequence[DeviceRow]) -> str:
     sentences = {
         f"Of each file the {content.quality_name} and the median latency on each device, on the runtime there that "
         "keeps the budget, of these the fastest.": True,
-        "Accuracy is compared across devices; latency is not: each device's is compared with the limit alone.": True,
+        f"{content.quality} is compared across devices; latency is not: each device's is compared with the limit "
+        "alone.": True,
         "Emulated devices have no latency.": any(cell.kind == "emulated" for cell in cells),
         "Of an estimator's device nothing was run.": any(cell.kind == "estimated" for cell in cells),
         "Not shown: the samples are too few to tell, or there is no latency.": any(

@@ -27,10 +27,11 @@ from ...core.statistics import seeds_accuracy
 from ...evaluate.cells import artifact_name
 from ...evaluate.model_comparison import NO_BUDGET, asked_budget, best_files, float_bytes
 from ...evaluate.models import float_accuracies
-from ...tasks import figure_of
+from ...tasks import Quality, figure_of
 from ...tasks.classification import Accuracy
 from .. import plots
 from ..content import NAME_LIMIT, REASON_LIMIT, Content
+from ..reading import figure
 from ..section import Section
 from ..svg import inline
 
@@ -52,11 +53,14 @@ PACKAGED = {
 
 @dataclass(frozen=True)
 class Standing:
-    """A model's accuracy over its seeds: mean, interval, and each seed's own; the first is the exported model's."""
+    """A model's accuracy over its seeds: mean, interval, and each seed's own; the first is the exported model's.
+
+    Of another metric the interval is that of a comparison with another model, None where there is none.
+    """
 
     mean: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     seeds: tuple[float, ...]
 
 
@@ -128,10 +132,10 @@ def _row(content: Content, model: Mapping[str, Any]) -> ModelRow:
     over_seeds = standing(content, model)
     train, bytes_ = model.get("train_seconds"), float_bytes(content.results, name)
     files = best_files(content.results, name, asked_budget(content.results), content.ratios)
-    figure = float_accuracies(content.results).get(name)
+    figure, metric = float_accuracies(content.results).get(name), content.metric
     accuracy = "not measured" if model.get("labels") or figure else "not known"
     if over_seeds or figure:
-        accuracy = percent(over_seeds.mean) if over_seeds else figure.text if figure else ""
+        accuracy = metric.words(over_seeds.mean) if over_seeds else figure.text if figure else ""
     return ModelRow(
         name=shorten(name, NAME_LIMIT),
         backbone=shorten(backbone, 120),
@@ -139,8 +143,8 @@ def _row(content: Content, model: Mapping[str, Any]) -> ModelRow:
         status=shorten(status, NAME_LIMIT),
         reason=shorten(str(model.get("reason", "")), REASON_LIMIT),
         accuracy=accuracy,
-        interval=percent_range(over_seeds.low, over_seeds.high) if over_seeds else figure.interval if figure else "",
-        seeds=_seeds(over_seeds),
+        interval=metric.span(over_seeds.low, over_seeds.high) if over_seeds else figure.interval if figure else "",
+        seeds=_seeds(over_seeds, metric),
         train=seconds(train) if isinstance(train, int | float) else "–",
         size=size(bytes_) if bytes_ else "–",
         best=tuple(
@@ -164,26 +168,30 @@ def origin(backbone: str) -> str:
 
 
 def standing(content: Content, model: Mapping[str, Any]) -> Standing | None:
-    """Return a model's accuracy over its seeds, or that of its one float reference; None where it has none."""
-    repeats = [r for r in model.get("repeats") or [] if isinstance(r.get("accuracy"), int | float) and r.get("samples")]
-    if len(repeats) > 1 and content.metric is Accuracy:
-        shares = [float(r["accuracy"]) for r in repeats]
-        return Standing(*seeds_accuracy(shares, min(int(r["samples"]) for r in repeats)), tuple(shares))
-    figure = float_accuracies(content.results).get(str(model.get("name", "")))
-    if figure is None or not figure.is_share or figure.low is None or figure.high is None:
+    """Return a model's metric over its seeds, or the share of its one float reference; None where it has none."""
+    key, name = "accuracy" if content.metric.is_share else "score", str(model.get("name", ""))
+    repeats = [r for r in model.get("repeats") or [] if isinstance(r.get(key), int | float) and r.get("samples")]
+    values = [float(r[key]) for r in repeats]
+    if len(values) > 1 and content.metric is Accuracy:
+        return Standing(*seeds_accuracy(values, min(int(r["samples"]) for r in repeats)), tuple(values))
+    if len(values) > 1:
+        pairs = ((row, side) for row in content.results.comparisons for side in "ab" if row.get(side) == name)
+        known = next((over for row, side in pairs if isinstance(over := row.get(f"accuracy_{side}"), Mapping)), {})
+        return Standing(sum(values) / len(values), figure(known.get("low")), figure(known.get("high")), tuple(values))
+    reference = float_accuracies(content.results).get(name)
+    if reference is None or not reference.is_share or reference.low is None or reference.high is None:
         return None
-    return Standing(figure.value, figure.low, figure.high, (figure.value,))
+    return Standing(reference.value, reference.low, reference.high, (reference.value,))
 
 
-def _seeds(over_seeds: Standing | None) -> str:
+def _seeds(over_seeds: Standing | None, metric: type[Quality]) -> str:
     if over_seeds is None:
         return ""
     if len(over_seeds.seeds) == 1:
         return "1 seed"
     low, high = min(over_seeds.seeds), max(over_seeds.seeds)
-    return (
-        f"{len(over_seeds.seeds)} seeds, {100 * low:.1f} to {100 * high:.1f}; exported {percent(over_seeds.seeds[0])}"
-    )
+    span = f"{100 * low:.1f} to {100 * high:.1f}" if metric.is_share else metric.span(low, high)
+    return f"{len(over_seeds.seeds)} seeds, {span}; exported {metric.words(over_seeds.seeds[0])}"
 
 
 def pair_rows(content: Content) -> list[PairRow]:
@@ -242,15 +250,16 @@ def _build(content: Content) -> dict[str, Any] | None:
 
 def _standings(content: Content) -> Markup:
     """Return a drawing of the models' accuracies, or nothing where none is known."""
-    rows = [(r.name, r.standing) for r in model_rows(content) if r.standing]
-    if not rows:
+    rows = [(r.name, r.standing) for r in model_rows(content) if r.standing and r.standing.low is not None]
+    if not rows or not content.metric.is_share:
         return Markup()
     title = "; ".join(
         f"{name} {percent(s.mean)} ({percent_range(s.low, s.high)}), seeds {', '.join(percent(x) for x in s.seeds)}"
         for name, s in rows
     )
-    drawn = [(name, s.mean, s.low, s.high, s.seeds) for name, s in rows]
-    return inline(partial(plots.models, drawn), "standings", f"Accuracy of the models with intervals: {title}")
+    drawn = [(name, s.mean, s.low or 0.0, s.high or 0.0, s.seeds) for name, s in rows]
+    draw = partial(plots.models, drawn, metric=content.metric.name)
+    return inline(draw, "standings", f"{content.metric.title} of the models with intervals: {title}")
 
 
 SECTION = Section("compared", "Models compared", _build, "model_comparison.html.j2")

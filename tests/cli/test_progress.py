@@ -99,6 +99,19 @@ def test_a_bar_that_ended_early_does_not_stay() -> None:
         assert "train head" not in stream.getvalue()[length:]
 
 
+def test_answers_are_scored_by_the_metric_that_was_noted() -> None:
+    listener, stream = drawn()
+    with listener:
+        listener.progress("accuracy", 9, 9)
+        listener.note("info", "answers are scored by MAE", metric="MAE")
+        for task in ("accuracy", "accuracy on validation", "load"):
+            listener.progress(task, 9, 9)
+    lines = [line.partition(" in ")[0] for line in stream.getvalue().splitlines()]
+    assert lines == [
+        "✓ accuracy: 9 answers", "✓ MAE: 9 answers", "✓ MAE on validation: 9 answers", "✓ load: 9 cells",
+    ]  # fmt: skip
+
+
 def test_what_is_done_is_told_with_what_was_counted() -> None:
     listener, stream = drawn()
     with listener:

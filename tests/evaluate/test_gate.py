@@ -117,6 +117,7 @@ def test_a_limit_of_what_no_file_has_is_refused_and_does_not_pass(tmp_path):
         gate(tmp_path, b, "size > 5 %", "accuracy_drop > 1 points", a=a)
     assert "metric_drop > 2 %" in refusal.value.remedy
     assert gate(tmp_path, b, "metric_drop > 2 %", a=a).verdict == "not met"
+    assert "<th>MAE a</th>" in (shown := compare(a, b)._repr_html_()) and "<td>3</td>" in shown
     alike = [scored(name, None, metric="", agreement=0.9) for name in "ab"]
     for limit in ("accuracy_drop > 1 points", "metric_drop > 2 %"):
         with pytest.raises(InputError, match="the classes are not known in either run"):

@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from edgeproof.core.formatting import significant
 from edgeproof.core.statistics import Drawn, drawn_difference, drawn_mean, seeds_accuracy, seeds_difference
 from edgeproof.evaluate.model_comparison import compare_models
 from edgeproof.report.content import Content
-from edgeproof.report.sections.model_comparison import pair_rows
+from edgeproof.report.sections.model_comparison import model_rows, pair_rows
 from edgeproof.tasks.regression import Regression
 from edgeproof.tasks.task import recorded
 
@@ -87,4 +88,14 @@ def test_models_of_other_tasks_are_compared_over_their_seeds():
     assert unsure["verdict"] == "not distinguishable" and unsure["difference"]["seeds_part"] > 0.5
     assert "3 and 2 seeds" in unsure["sentence"]
     results.comparisons = [row]
-    assert pair_rows(Content(results))[0].difference.startswith("+")
+    content = Content(results)
+    assert pair_rows(content)[0].difference.startswith("+")
+    assert (content.quality, content.quality_name, content.by_metric) == ("Mean absolute error", "MAE", True)
+    for name, values in errors.items():
+        results.set_repeats(name, [{"seed": 1, "accuracy": None, "score": v, "samples": 60} for v in values])
+    table, mean = model_rows(content)[0], row["accuracy_a"]
+    assert table.accuracy == significant(mean["mean"])
+    assert table.interval == f"{significant(mean['low'])} to {significant(mean['high'])}"
+    assert table.seeds.startswith("3 seeds, ") and table.seeds.endswith(f"exported {significant(errors['a'][0])}")
+    results.comparisons = []
+    assert (model_rows(content)[0].accuracy, model_rows(content)[0].interval) == (table.accuracy, "")

@@ -72,6 +72,8 @@ def test_limits_are_read_from_a_command_line_and_said():
     assert budget.requirements == (("MAE", True, 0.5), ("R²", False, 0.9)) and budget.says_enough
     assert ("requires", "R² >= 0.9") in limits(budget.model_dump(mode="json", exclude_none=True))
     assert parse_budget(["require=ROC AUC >= 85 %"]).requirements == (("ROC AUC", False, 0.85),)
+    by_share = limits({"max_accuracy_drop": 0.01, "min_accuracy": 0.8}, metric="mean IoU")
+    assert by_share == [("mean IoU drop at most", "1 point"), ("mean IoU at least", "80.0 %")]
     for wrong in ("MAE", "MAE < 0.5", ">= 3", "MAE <= much"):
         with pytest.raises(InputError, match="is no limit of a figure: write it as"):
             parse_budget([f"require={wrong}"])

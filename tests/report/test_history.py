@@ -196,3 +196,12 @@ def test_what_is_no_list_of_runs_is_refused(folders):
             history(wrong)
     assert status(["history"]) == 2
     assert status(["history", "none"]) == 2
+
+
+def test_several_metrics_in_one_history_are_named():
+    first, second = (started(run(name, [3.0]), day) for name, day in (("a", 3), ("b", 4)))
+    scored = {"metric": "MAE", "accuracy": None, "accuracy_low": None, "accuracy_high": None, "score": 247.0}
+    words = shown(history_of([(first, None), (changed(second, **scored), None)]), 120)
+    assert re.search(r"accuracy 82.0 %", words) and "MAE 247" in words
+    alone = shown(history_of([(first, None)]), 120)
+    assert "accuracy 82.0 %" not in alone and "82.0 %" in alone
