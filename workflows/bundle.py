@@ -70,7 +70,7 @@ def bundle(
 
     Args:
         source: a ``.tflite`` or ``.onnx`` file, its artifact, or a run or its folder, whose recommended file is taken.
-        out: where the bundle goes. Default: ``bundles`` in the run, or beside the file.
+        out: where the bundle goes. Default: ``bundles`` in the run that made the file, or else beside the file.
         data: samples for the golden vectors: a source such as ``folder:images``, a `Data`, or arrays in memory,
             ``(x,)`` or ``(x, y)``. Default: the run's own, else random inputs.
         samples: how many golden vectors, 1 to 1000.

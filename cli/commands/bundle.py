@@ -10,10 +10,12 @@ from ...core.chips import CHIPS, DEFAULT_CHIP
 from ..completing import models
 from ..options import labelled_data, sample_columns
 
+OUT = "Where the bundle goes.  [default: bundles in the run that made the file, else beside the file]"
+
 
 @click.command(short_help="Make a folder with all that an app needs of a file.")
 @click.argument("artifact", type=click.Path(path_type=Path), shell_complete=models)
-@click.option("--out", type=click.Path(path_type=Path), help="Where the bundle goes.  [default: RUN/bundles]")
+@click.option("--out", type=click.Path(path_type=Path), help=OUT)
 @click.option("--data", metavar="SOURCE", default="", help="Samples for the golden vectors.  [default: the run's own]")
 @click.option("--samples", type=click.IntRange(1, 1000), default=8, show_default=True, help="Golden vectors.")
 @click.option(

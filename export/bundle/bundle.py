@@ -225,7 +225,7 @@ def _write(
     }
     manifest["siblings"] = [_sibling(other, folder) for other in siblings]
     if can_be_written(artifact):
-        _texts(folder, render_apps(artifact, input_roles, answer, kind, noun))
+        _texts(folder, render_apps(artifact, input_roles, answer, kind, reading, noun))
     else:
         notes.append(
             "there is no Kotlin or C++ code: the file is ONNX, or has open shapes or types that these languages lack"
@@ -233,12 +233,12 @@ def _write(
     if artifact.path is not None and micro.is_for_micro(artifact, len(content)):
         original = artifact.path.read_bytes()  # without metadata, which a microcontroller has no use for
         facts = micro.describe(original, artifact.ops)
-        _texts(folder, render_micro(artifact, input_roles, answer, kind, noun, facts, original))
+        _texts(folder, render_micro(artifact, input_roles, answer, kind, reading, noun, facts, original))
         proof = prove_micro(folder, vectors) if prove_micro else None
         arena = (proof or {}).get("arena") or {}
         if arena.get("bytes", 0) > facts.arena_bytes:
             facts = replace(facts, arena_bytes=-(-arena["bytes"] // 1024) * 1024)
-            _texts(folder, render_micro(artifact, input_roles, answer, kind, noun, facts, original))
+            _texts(folder, render_micro(artifact, input_roles, answer, kind, reading, noun, facts, original))
         image = prove_image(folder, vectors) if prove_image else None
         manifest["micro"] = facts.to_json() | {"proof": proof, "cortex_m": image}
         if proof is not None and proof["status"] != "ok":

@@ -78,7 +78,7 @@ def reading_of(
         if isinstance(task, Classification) or (task is None and labels == 2):
             return Reading("yes", threshold(outputs), 2)
     if gives == "picture":
-        channels = _channels(artifact.outputs[answer].shape)
+        channels = _channels(artifact.outputs[answer].shape, values)
         if channels > 1 and (isinstance(task, Segmentation) or (task is None and labels == channels)):
             return Reading("pixels", None, channels, True)
         if channels == 1 and (isinstance(task, Segmentation) or (task is None and labels == 2)):
@@ -105,6 +105,8 @@ def noun_of(artifact: Artifact, gives: str, reading: Reading, task: Task | None)
     return found.get(gives, Tensor.noun)
 
 
-def _channels(shape: tuple[int, ...]) -> int:
-    """Return the values of a pixel of a map: (1, height, width) has one."""
-    return shape[-1] if len(shape) >= 4 else 1
+def _channels(shape: tuple[int, ...], values: int) -> int:
+    """Return the values of a pixel of a map (1, height, width) or (1, height, width, channels); 0: it is another."""
+    channels = shape[3] if len(shape) == 4 else 1
+    fixed = len(shape) in (3, 4) and shape[0] == 1 and min(shape) > 0
+    return channels if fixed and shape[1] * shape[2] * channels == values else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...core.artifact import Artifact
+from ...core.sanitize import shorten
 from .escape import Escaped, environment, markdown
 
 
@@ -30,6 +31,7 @@ def render_readme(artifact: Artifact, manifest: dict[str, Any]) -> str:
             for row in manifest["measurements"]
             if row["status"] == "ok"
         ],
+        "meaning": _meaning(manifest),
         "contract": artifact.contract,
         "boxes": artifact.boxes,
         "box_roles": list(zip(artifact.boxes.roles, artifact.boxes.outputs, strict=True)) if artifact.boxes else [],
@@ -44,6 +46,30 @@ def render_readme(artifact: Artifact, manifest: dict[str, Any]) -> str:
         "made_with": markdown(" ".join(filter(None, manifest["golden"]["made_by"].values()))),
     }
     return environment().get_template("README.md.j2").render(context)
+
+
+def _meaning(manifest: dict[str, Any]) -> str:
+    """Return what the judged output decides, in words; empty where `boxes` or the scores' order say it."""
+    file, labels = manifest["file"], manifest["labels"]
+    decision, output = file["decision"], file["outputs"][file["answer"]]["name"]
+    least = "one half" if decision["threshold"] else "0, as it is a logit,"
+    names = [*(shorten(one, 60) for one in labels[:2]), *("the first class", "the second class")[len(labels[:2]) :]]
+    two = f"from {least} on it is {names[1]}, below {names[0]}"
+    if decision["is_map"]:
+        shape = file["outputs"][file["answer"]]["shape"]
+        pixels = f"{output} is a map of {shape[1]} × {shape[2]} pixels"
+        return {
+            "pixels": f"{pixels} with {decision['classes']} values each: a pixel is of the class of its highest value.",
+            "yes": f"{pixels} with one value each: {two}.",
+            "numbers": f"{pixels} with the number of the class each.",
+        }[str(decision["kind"])]
+    if decision["kind"] != "yes":
+        return ""
+    if file["answer_kind"] == "value" and decision["classes"] == 2:
+        return f"{output} is one value for two classes: {two}."
+    return (
+        f"{output} has a value for each tag{f' ({names[0]})' if len(labels) == 1 else ''}: from {least} on it is given."
+    )
 
 
 def _metric(row: dict[str, Any]) -> Escaped:

@@ -15,6 +15,7 @@ from ...core.picture_size import COLOURS
 from ...core.sanitize import slug
 from .escape import Escaped, environment, number
 from .micro import Micro, c_array
+from .reading import Reading
 
 # More string constants do not fit into one method of the JVM (64 KiB of byte code), and they would not be read.
 MAX_INLINE_LABELS = 2000
@@ -104,12 +105,15 @@ def can_be_written(artifact: Artifact) -> bool:
     )
 
 
-def render_apps(artifact: Artifact, roles: Sequence[str], answer: int, gives: str, noun: str) -> dict[str, str]:
+def render_apps(
+    artifact: Artifact, roles: Sequence[str], answer: int, gives: str, reading: Reading, noun: str
+) -> dict[str, str]:
     """Return the app's code by file name; `can_be_written` must hold. Raises InputError for bad scales.
 
-    `gives` is what the judged output is (`golden.answer_kind`), `noun` what the class is called (`Task.noun`).
+    `gives` is what the judged output is (`reading.answer_kind`), `reading` what is decided by it, `noun` what the class
+    is called (`Task.noun`).
     """
-    context = _context(artifact, roles, answer, gives) | {"noun": Escaped(noun)}
+    context = _context(artifact, roles, answer, gives, reading) | {"noun": Escaped(noun)}
     templates = environment()
     return {
         f"android/{noun}.kt": templates.get_template("app.kt.j2").render(context),
@@ -118,11 +122,18 @@ def render_apps(artifact: Artifact, roles: Sequence[str], answer: int, gives: st
 
 
 def render_micro(
-    artifact: Artifact, roles: Sequence[str], answer: int, gives: str, noun: str, micro: Micro, tflite: bytes
+    artifact: Artifact,
+    roles: Sequence[str],
+    answer: int,
+    gives: str,
+    reading: Reading,
+    noun: str,
+    micro: Micro,
+    tflite: bytes,
 ) -> dict[str, str]:
     """Return a microcontroller's code by file name, with the model's bytes in it."""
     kind = _kind(artifact)
-    context = _context(artifact, roles, answer, gives) | {
+    context = _context(artifact, roles, answer, gives, reading) | {
         "micro": micro,
         "methods": [Escaped(method) for method in micro.methods],
         # A custom operator's name comes from the file: it must not end the comment that it is printed in.
@@ -143,21 +154,38 @@ def render_micro(
     }
 
 
-def _meaning(artifact: Artifact, answer: int, gives: str) -> str:
+def _meaning(artifact: Artifact, answer: int, gives: str, reading: Reading) -> str:
     """Return in words what the judged output gives."""
     shape = artifact.outputs[answer].shape
     sides = " x ".join(str(side) for side in shape[1:])
     words = {
         "scores": "Scores by class",
-        "tags": "A value from 0 to 1 for each tag, yes from one half on",
+        "tags": f"A value for each tag, yes from {_least(reading)} on",
         "value": "The value that the model gives",
         "picture": f"A picture of {sides} (height, width, channels), row by row",
     }
+    if reading.is_map:
+        size = f"{shape[1]} x {shape[2]} pixels, row by row"
+        words["picture"] = {
+            "pixels": f"{reading.classes} values by class for each of {size}",
+            "yes": f"A value for each of {size}, the second class from {_least(reading)} on, else the first",
+            "numbers": f"The number of the class of each of {size}",
+        }[reading.kind]
+    elif reading.kind == "yes" and gives == "value":
+        words["value"] = {
+            1: f"One value for one tag, yes from {_least(reading)} on",
+            2: f"One value for two classes: the second class from {_least(reading)} on, else the first",
+        }[reading.classes]
     if artifact.boxes is not None:
         words["boxes"] = _boxes(artifact, artifact.boxes)
     meaning = words.get(gives, f"The {math.prod(shape)} values that the model gives")
     several = len(artifact.outputs)
     return meaning + (f"; output {answer} of the file's {several}" if several > 1 else "")
+
+
+def _least(reading: Reading) -> str:
+    """Return in words from which value on it is a yes."""
+    return "one half" if reading.threshold else "0 (a logit)"
 
 
 def _boxes(artifact: Artifact, reading: BoxReading) -> str:
@@ -192,7 +220,7 @@ def _by_channel(contract: InputContract) -> dict[str, Any] | None:
     }
 
 
-def _context(artifact: Artifact, roles: Sequence[str], answer: int, gives: str) -> dict[str, Any]:
+def _context(artifact: Artifact, roles: Sequence[str], answer: int, gives: str, reading: Reading) -> dict[str, Any]:
     contract, kind = artifact.contract, _kind(artifact)
     if kind == "text" and not {*roles} <= {"ids", "lengths"}:
         kind = "tensor"  # ids of several tokenizers: each input is given as it is
@@ -209,7 +237,13 @@ def _context(artifact: Artifact, roles: Sequence[str], answer: int, gives: str) 
         "scores": gives == "scores",
         "call": Escaped("classify" if gives == "scores" else "answer"),
         "counted": Escaped("kScores" if gives == "scores" else "kValues"),
-        "given": Escaped(_meaning(artifact, answer, gives)),
+        "given": Escaped(_meaning(artifact, answer, gives, reading)),
+        "decides": reading.kind,
+        "threshold": reading.threshold,
+        "tags": reading.kind == "yes" and not reading.is_map and (gives == "tags" or reading.classes == 1),
+        "is_map": reading.is_map,
+        "classes": reading.classes,
+        "map_width": artifact.outputs[answer].shape[2] if reading.is_map else 0,
         "labels": artifact.labels,
         "inline_labels": 0 < len(artifact.labels) <= MAX_INLINE_LABELS,
         "clamps": kind != "text" and any(tensor.spec.dtype in _LIMITS for tensor in inputs),

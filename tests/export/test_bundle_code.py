@@ -12,8 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgeproof.core.artifact import Artifact, TensorSpec
 from edgeproof.export.bundle import Bundle, escape, micro
 from edgeproof.export.bundle.golden_vectors import quantized
+from edgeproof.export.bundle.reading import Reading
+from edgeproof.export.bundle.snippets import render_apps, render_micro
 from edgeproof.tflite.micro_operators import resolver_method
 
 from ..conftest import TinyRun
@@ -69,9 +72,8 @@ def test_an_operator_that_microcontrollers_lack_is_said(tiny: TinyRun) -> None:
     odd = replace(artifact, ops=(*artifact.ops, replace(artifact.ops[0], name="Evil\n*/ int x; //")))
     facts = micro.describe(content, odd.ops)
     assert facts.missing == ("Evil\n*/ int x; //",)
-    from edgeproof.export.bundle.snippets import render_micro
-
-    text = render_micro(odd, ("pixels",), 0, "scores", "Classifier", facts, content)["micro/classifier_micro.cc"]
+    top = Reading("top", None, 3)
+    text = render_micro(odd, ("pixels",), 0, "scores", top, "Classifier", facts, content)["micro/classifier_micro.cc"]
     assert "Evil____int_x____" in text
     assert "int x;" not in text
 
@@ -149,3 +151,36 @@ def test_stored_inputs_are_the_nearest(value: float, scale: float, zero_point: i
     inside = scale * (-128 - zero_point) <= value <= scale * (127 - zero_point)
     assert -128 <= stored <= 127
     assert not inside or abs(real - value) <= scale * 0.5001 + 1e-4
+
+
+@pytest.mark.parametrize(
+    ("gives", "reading", "shape", "kotlin", "cpp"),
+    [
+        ("value", Reading("yes", 0.5, 2), (1, 1), "fun classOf", "ClassOf"),
+        ("value", Reading("yes", 0.0, 1), (1, 1), "fun isGiven(answer: FloatArray, tag: Int = 0)", "IsGiven"),
+        ("tags", Reading("yes", 0.5, 2), (1, 2), "fun isGiven(answer: FloatArray, tag: Int)", "IsGiven"),
+        ("picture", Reading("pixels", None, 2, True), (1, 4, 6, 2), "val from = (y * 6 + x) * 2", "ClassAt"),
+        ("picture", Reading("yes", 0.5, 2, True), (1, 4, 6, 1), "answer[y * 6 + x] >= THRESHOLD", "ClassAt"),
+        ("picture", Reading("numbers", None, 2, True), (1, 4, 6), "Math.round(answer[y * 6 + x])", "ClassAt"),
+        ("value", Reading(), (1, 1), "", ""),
+    ],
+)
+def test_code_for_apps_says_what_an_answer_decides(
+    gives: str, reading: Reading, shape: tuple[int, ...], kotlin: str, cpp: str, tmp_path: Path
+) -> None:
+    """Which of two classes or which tag a value is, and the class of a pixel, with the threshold."""
+    file = Artifact(
+        id="m--tflite-int8", model="m", format="tflite", scheme="int8", path=None, labels=("no", "yes"),
+        inputs=(TensorSpec("x", (1, 3), "int8", 0.5, 0),), outputs=(TensorSpec("y", shape, "int8", 0.5, 0),),
+    )  # fmt: skip
+    texts = render_apps(file, ("values",), 0, gives, reading, "Model")
+    texts |= render_micro(file, ("values",), 0, gives, reading, "Model", micro.Micro(("AddAdd",), (), 1024, 512), b"x")
+    (tmp_path / "model_data.h").write_text(texts["micro/model_data.h"])
+    for name in ("cpp/model.cc", "micro/model_micro.cc"):
+        assert cpp in texts[name] and ("ClassOf" in texts[name]) == (cpp == "ClassOf")
+        (tmp_path / "code.cc").write_text(texts[name])
+        compiles(tmp_path / "code.cc", tmp_path)
+    text = texts["android/Model.kt"]
+    assert kotlin in text and ("The value that the model gives" in text) == (not reading.kind)
+    threshold = f"THRESHOLD = {reading.threshold}f"
+    assert (threshold in text) == (reading.kind == "yes") == ("kThreshold" in texts["cpp/model.cc"])
