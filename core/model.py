@@ -190,6 +190,12 @@ class Model:
     """Further training: ``kind`` (qat, pruned, clustered), ``of`` (the float model's sha256), and its results. The
     files belong to that float model, and have its name."""
 
+    @property
+    def task(self) -> str:
+        """The task other than classification that it was trained for here; empty: classification, or not known."""
+        name = str(self.provenance.get("task") or "")
+        return "" if name == "classification" else name
+
 
 def save_model(model: Model, folder: Path) -> None:
     """Write ``model.json`` into `folder`, which holds the parts under their fields' names (``saved_model/``, …).

@@ -88,6 +88,8 @@ class ImageTable:
             f"paths start from {root} (data.root sets another folder) and must stay inside it; a value with a comma "
             'needs quotation marks: "a, b"'
         )
+        if self.columns.label and not self.tagged:
+            remedy += "; of tags, where a row may have none: --task multilabel (task in a recipe)"
         with open_table(self.file, "utf-8") as (content, encoding):
             rows = DelimitedRows(content, encoding, self.file, self.columns, ",")
             files = [

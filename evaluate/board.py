@@ -22,7 +22,7 @@ from ..core.measurement import Measurement
 from ..core.model import sample_shape
 from ..core.quiet import working
 from ..core.runner import Outcome, Runner
-from ..tasks import compare, task_of
+from ..tasks import compare, task_of, trained_task
 from ..tasks.agreement import Scores
 from ..tasks.by_parts import ByParts
 from ..tasks.task import Scored, recorded
@@ -218,8 +218,8 @@ class Board:
             ours = np.load(cell.answers, mmap_mode="r", allow_pickle=False)
             if exact.shape != ours.shape:
                 continue
-            labels = cell.runner.artifact.labels
-            task = self._task if self._task.certain else task_of(labels)
+            artifact = cell.runner.artifact
+            task = self._task if self._task.certain else trained_task(artifact.labels, artifact.task)
             alike = compare(task, exact, ours, self._shape(reference))
             cell.likeness = alike.scores
             cell.row = alike.recorded(replace(cell.row, difference=float(np.abs(exact - ours).max())))

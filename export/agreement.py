@@ -12,23 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from ..core.model import Model, sample_shape
-from ..tasks import TASKS, Task, task_of
+from ..core.model import sample_shape
+from ..tasks import Task, task_of
 from ..tasks.agreement import Agreement
 from ..tasks.boxes import certain_boxes
-from ..tasks.classification import Classification
 from ..tasks.detection import BoxAgreement
 from ..tasks.quality import likeness
 from .in_process import Answers, Run
 
 # A method is preferred to an earlier one when its error is smaller by this factor: less is chance.
 _BETTER = 0.9
-
-
-def trained_task(model: Model) -> Task:
-    """Return the task that a model was trained for here; of others that of their labels."""
-    name = str(model.provenance.get("task") or Classification.name)
-    return task_of(model.labels, name if name in TASKS else Classification.name)
 
 
 @dataclass

@@ -24,12 +24,11 @@ from ..core.remedies import origin_of
 from ..core.sanitize import checked_name
 from ..core.store import package_versions
 from ..core.variant import Scheme, Variant
-from ..tasks import task_of
+from ..tasks import trained_task
 from ..tflite.objects import WRITER, read
 from ..tflite.storage import storage
 from ..tflite.writer import conform
 from . import first_run, onnx, onnx_schemes, quantizer, tflite
-from .agreement import trained_task
 from .inspect import inspect
 from .quantizer import Judged
 from .reasons import explain
@@ -121,6 +120,7 @@ def described(model: Model, variant: Variant, maker: str, folder: Path) -> Artif
         tokenizer=tokenizer_folder(model.name, folder) if model.tokenizer else None,
         tokenizer_sha256=model.tokenizer.sha256 if model.tokenizer else "",
         training=model.tuning,
+        task=model.task,
     )
 
 
@@ -152,7 +152,10 @@ def export_file(
                 possible = ", ".join(quantizer.POSSIBLE)
                 raise InputError(f"{variant} cannot be made from a .tflite", f"possible: {possible}")
             artifact = replace(artifact, made_by=_made_by(QUANTIZER, from_ours=False))
-            feed, judged = _feeds(artifact.contract, samples), Judged(artifact.answer, task_of(artifact.labels))
+            feed, judged = (
+                _feeds(artifact.contract, samples),
+                Judged(artifact.answer, trained_task(artifact.labels, artifact.task)),
+            )
             quantized, calibrated = quantizer.quantize(content, variant.scheme, feed, judged)
             contract = artifact.contract
             low, high = (contract.low, contract.high) if contract is not None else (0.0, 0.0)
@@ -182,11 +185,13 @@ def _by_converter(
 
 def _by_quantizer(model: Model, scheme: Scheme, _: Export, samples: Samples | None) -> tuple[bytes, dict[str, Any]]:
     source = tflite.float_file(model.saved_model, model.sha256)
-    return quantizer.quantize(source, scheme, _feeds(model.input, samples), Judged(model.answer, trained_task(model)))
+    return quantizer.quantize(
+        source, scheme, _feeds(model.input, samples), Judged(model.answer, trained_task(model.labels, model.task))
+    )
 
 
 def _by_onnx(model: Model, scheme: Scheme, options: Export, samples: Samples | None) -> tuple[bytes, dict[str, Any]]:
-    judged = Judged(model.answer, trained_task(model))
+    judged = Judged(model.answer, trained_task(model.labels, model.task))
     return onnx_schemes.convert(onnx.convert(model, options), scheme, _feeds(model.input, samples), judged)
 
 
@@ -314,6 +319,7 @@ def reference(model: Model) -> Artifact:
         answer=model.answer,
         # It is not fed token ids, but it uses the same vocabulary: another vocabulary is another reference.
         tokenizer_sha256=model.tokenizer.sha256 if model.tokenizer else "",
+        task=model.task,
     )
 
 

@@ -21,12 +21,12 @@ from ..core.errors import InputError, StageError
 from ..core.maker import CONVERTER, QUANTIZER
 from ..core.model import SIGNATURE, Model
 from ..core.variant import Variant
+from ..tasks import trained_task
 from ..tflite.converter import convert, saved_model_converter
 from ..tflite.objects import name_of, read, type_name
 from ..tflite.storage import storage
 from ..tflite.writer import conform, write
 from . import quantizer, tflite
-from .agreement import trained_task
 from .export import described, finished, save
 from .ranges import MIN_MAX
 from .reasons import explain
@@ -131,7 +131,7 @@ def _by_quantizer(model: Model, kept_names: Sequence[str], keep: str, samples: S
         return write(quantizer.run(maker, chosen_ranges))
 
     tried = quantizer.TRIED[16 if keep == "int16" else 8]
-    judged = quantizer.Judged(model.answer, trained_task(model))
+    judged = quantizer.Judged(model.answer, trained_task(model.labels, model.task))
     return quantizer.calibrated(source, make, feeds(model.input, samples), tried, judged)
 
 

@@ -17,12 +17,13 @@ from ..core.recipe import Export
 from ..core.remedies import CannotMakeError, Remedy
 from ..core.variant import Scheme
 from ..frameworks.meta_graph import has_loops
+from ..tasks import trained_task
 from ..tflite.converter import convert as run_converter
 from ..tflite.converter import saved_model_converter
 from ..tflite.objects import read, set_versions
 from ..tflite.storage import counted, storage
 from ..tflite.writer import write
-from .agreement import Difference, trained_task
+from .agreement import Difference
 from .calibrator import Calibration, calibrate_once
 from .dense_as_conv import dense_as_conv
 from .in_process import in_parallel, litert
@@ -80,7 +81,7 @@ def _shared(model: Model, calibration: Samples) -> Calibration:
 def _calibrated(model: Model, content: bytes, calibration: Samples, scheme: Scheme) -> dict[str, Any]:
     """Return the calibration record as `quantizer.quantize` does; there is one method, so none are compared."""
     tried = evenly(len(calibration), TRIED[scheme.activation_bits])
-    difference = Difference(model.answer, trained_task(model))
+    difference = Difference(model.answer, trained_task(model.labels, model.task))
     source, samples = float_file(model.saved_model, model.sha256), feeds(model.input, calibration[tried])
     # LiteRT runs these by reference kernels, on one core each.
     runs = [litert(content) for _ in range(usable_cores() if scheme.activations == "int16" else 1)]

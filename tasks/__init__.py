@@ -34,6 +34,7 @@ __all__ = [
     "quality_of",
     "task_of",
     "task_of_row",
+    "trained_task",
 ]
 
 # What makes the task of so many labels, by the task's name.
@@ -56,6 +57,11 @@ def task_of(labels: Sequence[str], name: str = Classification.name, *, certain: 
     `certain`: there are targets, so that it is no guess from labels that a classifier is one.
     """
     return Classification(len(labels), certain=certain) if name == Classification.name else TASKS[name](len(labels))
+
+
+def trained_task(labels: Sequence[str], name: str) -> Task:
+    """Return the task of a model or a file that was trained for the task `name`; of none that is known, `task_of`."""
+    return task_of(labels, name if name in TASKS else Classification.name)
 
 
 def task_of_row(row: Measurement) -> Task | None:

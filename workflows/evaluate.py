@@ -52,11 +52,11 @@ from .arguments import (
     path_of,
     tuple_of_two,
 )
-from .array_files import with_arrays
 from .detectors import doubt_orders, judges_boxes, of_detectors, read_by, readings_of, with_anchors, with_reading
 from .finished import Run
 from .input_spec import InputSpec
 from .judged_data import SEED, float_references, judged_data, judged_spec, labelled
+from .judged_source import judged_source
 from .listening import listener_of
 from .model_files import as_arrays, open_artifact, open_model
 from .plan import DATA, measuring
@@ -227,14 +227,17 @@ def evaluate_files(
         results.save(out)
 
     # Files that take the same samples are measured together; those of unknown classes separately.
-    groups: dict[tuple[InputSpec, str], list[Artifact]] = {}
-    sources: dict[InputSpec, Data | Samples] = {}
+    groups: dict[tuple[InputSpec, str, str], list[Artifact]] = {}
+    judged: dict[tuple[InputSpec, str, str], Data | Samples] = {}
+    sources: dict[tuple[InputSpec, str], Data | Samples] = {}
     readings: dict[str, BoxReading | InputError] = {}
+    trained = {a.model: a.task for a in artifacts if a.task}  # not all files of a model may tell
     for artifact in artifacts:
         spec = judged_spec(artifact, resize, source)
-        if spec not in sources:
-            sources[spec] = with_arrays(source, spec, Path(), use="test", targets=True, listener=listener, task=task)
-        given = sources[spec]
+        known_task = trained.get(artifact.model, "")
+        if (spec, known_task) not in sources:
+            sources[spec, known_task] = judged_source(source, spec, artifact, listener, task=task, trained=known_task)
+        given = sources[spec, known_task]
         by_position = labels == FROM_FOLDERS or (isinstance(given, Samples) and (given.numbered or given.said))
         targeted = isinstance(given, Samples) and given.targets is not None and not given.by_name
         order = "its own" if artifact.labels else "the data's" if by_position or targeted else ""
@@ -244,7 +247,9 @@ def evaluate_files(
             readings |= readings_of([artifact], spec, boxes, names, listener, known=known, anchors=anchors)
             artifact = with_reading(artifact, readings)  # noqa: PLW2901
             results.add_artifact(replace(artifact, path=artifact.path.resolve() if artifact.path else None))
-        groups.setdefault((spec, order), []).append(artifact)
+        key = (spec, held.task if held else "", order)
+        groups.setdefault(key, []).append(artifact)
+        judged[key] = given
     listener.plan(
         [Step("data", DATA), *measuring([a.format for a in artifacts], targets, settings, places), Step("report", 2.0)]
     )
@@ -257,7 +262,7 @@ def evaluate_files(
                 group,
                 of_detectors(
                     judged_data(
-                        sources[spec],
+                        judged[spec, targets_of, order],
                         spec,
                         group,
                         settings.targets,
@@ -270,7 +275,7 @@ def evaluate_files(
                     group,
                 ),
             )
-            for (spec, order), group in groups.items()
+            for (spec, targets_of, order), group in groups.items()
         ]
         for _, data in ready:
             check_asked(budget, data.task)

@@ -17,6 +17,7 @@ from ..core.progress import Listener
 from ..core.recipe_data import Data
 from ..core.store import Store, copy_out
 from ..core.target import Target
+from ..data.target_cells import is_number
 from ..tasks import TARGETED
 from ..tasks.class_mapping import class_numbers, shown
 from ..tasks.classification import answers_fit
@@ -31,6 +32,7 @@ _NAME_CLASSES = (
     "say its classes in the order of the output: --labels FILE, or --labels from-folders where that is the order of "
     "the data's own classes (of folders the alphabetical one)"
 )
+_NUMBERS = "; of numbers that are no classes: --task regression"
 
 
 def float_references(artifacts: Sequence[Artifact], targets: Sequence[str]) -> dict[str, str]:
@@ -96,7 +98,7 @@ def judged_data(
                 "warning",
                 f"the classes of {', '.join(a.id for a in group)} are not known, so there is no accuracy: the answers "
                 "are compared with the float model's",
-                remedy=_NAME_CLASSES,
+                remedy=_NAME_CLASSES + _NUMBERS * all(map(is_number, data.labels)),
             )
         return replace(data, labels=(), sha256=sha256_of([data.sha256, "unlabelled"]))
     for artifact in group:

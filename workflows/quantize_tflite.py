@@ -234,6 +234,7 @@ def _quantized(
         tokenizer_sha256=base.tokenizer_sha256,
         training=base.training,
         made_by=base.made_by,
+        task=base.task,
     )
     record = {**to_json(calibration), "images": None} if calibration else None
     spec: dict[str, Any] = {"file": base.sha256, "artifact": to_json(blank), "calibration": record, "writer": REVISION}

@@ -136,7 +136,7 @@ def make_file(
             return blank(model, variant).failed(error.status, error.message, error.remedy)
         store.finish(key)
     artifact = load_artifact(sidecar_path(store.root / key / file_name(model.name, variant)))
-    return replace(artifact, tokenizer=model.tokenizer.folder if model.tokenizer else None)
+    return replace(artifact, tokenizer=model.tokenizer.folder if model.tokenizer else None, task=model.task)
 
 
 def blank(model: Model, variant: Variant) -> Artifact:
@@ -144,7 +144,7 @@ def blank(model: Model, variant: Variant) -> Artifact:
     return Artifact(
         artifact_id(model.name, variant), model.name, variant.format, variant.scheme_name, None,
         labels=model.labels, contract=model.input, parent_sha256=model.tuning.get("of", model.sha256),
-        origin=origin_of(model),
+        origin=origin_of(model), task=model.task,
     )  # fmt: skip
 
 
@@ -155,7 +155,7 @@ def put(artifact: Artifact, model: Model, out: Path) -> Artifact:
         copy_out(artifact.path, destination, root=out)
         artifact = replace(artifact, path=destination)
     tokenizer = place_tokenizer(model, out) if model.tokenizer is not None else None
-    return save_artifact(replace(artifact, tokenizer=tokenizer), out)
+    return save_artifact(replace(artifact, tokenizer=tokenizer, task=model.task), out)
 
 
 def warn(artifact: Artifact, listener: Listener) -> None:

@@ -101,7 +101,12 @@ def diagnose(
 
 
 def _task(artifact: Artifact, data: PreparedData) -> str:
-    """Return the task that the targets of the samples say; empty without targets, and of boxes, which are read."""
+    """Return the task that the targets of the samples say, else the file's own.
+
+    Empty where neither does, and of boxes, which are read.
+    """
+    if artifact.task in TARGETED and data.task not in TARGETED:
+        return artifact.task
     said = data.task in TARGETED or bool(data.classes and artifact.labels)
     return data.task if said and data.task != Detection.name and artifact.boxes is None else ""
 
