@@ -14,7 +14,8 @@ from edgeproof.core.model import InputContract, Model
 from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import ModelSpec, Train
 from edgeproof.core.recipe_data import Data
-from edgeproof.export.agreement import Difference, trained_task
+from edgeproof.export.agreement import Difference
+from edgeproof.tasks import trained_task
 from edgeproof.workflows.training_arrays import prepare_arrays
 from edgeproof.workflows.training_pictures import Pictures
 
@@ -95,7 +96,7 @@ def test_the_task_that_a_model_was_trained_for_says_how_its_files_are_compared()
     def share(task: str) -> float | None:
         said["task"] = task
         model = Model("m", "scratch:dense", Path("x"), "", ("a", "b"), contract, 0.0, provenance=said)
-        difference = Difference("y", trained_task(model))
+        difference = Difference("y", trained_task(model.labels, model.task))
         for exact, other in (((1, 0.999), (0.999, 1)), ((0.1, 0.2), (0.2, 0.1)), ((0.9, 0.1), (0.8, 0.6))):
             difference.add({"y": np.array([exact])}, {"y": np.array([other])})
         return difference.agreement
