@@ -24,6 +24,7 @@ from ..export import load as load_artifact
 from ..export import save as save_artifact
 from ..export import sidecar as sidecar_path
 from ..quantize.calibration import Calibration
+from ..tasks.label_count import LABELS_OF, labels_fit
 from ..tflite.objects import WRITER
 from ..tflite.writer import REVISION
 from ..train.external import ImportOptions, Input
@@ -145,13 +146,11 @@ def _float_file(path: Path, stated: ImportOptions) -> Artifact:
     answer = stated.output or artifact.answer or next(iter(named), "")
     if answer not in (*named, *(tensor.name for tensor in artifact.outputs)):
         raise InputError(f"{path} has no output {shorten(answer)!r}", f"it has: {', '.join(named)}")
-    count = next(
-        (t.shape[-1] for t, name in zip(artifact.outputs, named, strict=True) if name == answer and t.shape), 0
-    )
-    labels = stated.labels
-    if labels and count != len(labels):
+    judged = next(t for t, name in zip(artifact.outputs, named, strict=True) if answer in (name, t.name))
+    labels, shapes, whole = stated.labels, [tensor.shape for tensor in artifact.outputs], judged.dtype.startswith("int")
+    if labels and not labels_fit(judged.shape, shapes, len(labels), whole=whole):
         raise InputError(
-            f"{len(labels)} labels were given, but the output {answer!r} has {count} values", "give one label per value"
+            f"{len(labels)} labels were given, but the output {answer!r} has the shape {judged.shape}", LABELS_OF
         )
     return replace(
         artifact,

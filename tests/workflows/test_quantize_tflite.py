@@ -113,7 +113,7 @@ REFUSED = {
     "does not read": (("--to", "tflite:weight-int8", "--maker", "converter"), "--maker"),
     "fixed shapes": (("--to", "tflite:weight-int8", "--size", "64"), "--size"),
     "is empty": (("--to", "tflite:weight-int8", "--value-range", "1,0"), "0,1"),
-    "3 labels were given": (("--to", "tflite:weight-int8", "--labels", "LABELS"), "one label per value"),
+    "3 labels were given": (("--to", "tflite:weight-int8", "--labels", "LABELS"), "one label per class or value"),
 }
 
 

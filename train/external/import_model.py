@@ -25,6 +25,7 @@ from ...frameworks.as_written import as_written
 from ...frameworks.constants import random_operators
 from ...frameworks.freeze_function import answers, difference, save, trace
 from ...frameworks.tensorflow import check_installed, fresh, load
+from ...tasks.label_count import LABELS_OF, labels_fit
 from ..hub.fetch import resolve
 from ..text.user_model import CutModel, cut_user_model
 from . import keras3
@@ -107,11 +108,13 @@ def import_model(
         judged = _judge(source, file, value_range, known_range)
         judged = replace(judged, contract=options.channels.of(judged.contract))
         answer, count = _answer(source, options.output, listener)
-        if labels and count != len(labels):
+        given = source.expected[0]
+        shapes, whole = [given[one].shape for one in source.plain.outputs], given[answer].dtype.kind in "iu"
+        if labels and not labels_fit(given[answer].shape, shapes, len(labels), whole=whole):
             raise InputError(
                 f"{len(labels)} labels were given, but the output {answer!r} has the shape "
-                f"{describe(source.expected[0][answer].shape)}",
-                "give one label per class, or choose another output with --output",
+                f"{describe(given[answer].shape)}",
+                LABELS_OF,
             )
         listener.progress("import", 1, 3, "freezing")
         saved = scratch / "saved_model"
