@@ -69,15 +69,23 @@ def wave_identity(path: Path, source: str, task: str) -> dict[str, Any]:
 
 
 def probe_waves(data: Data, task: str, folder: Path) -> None:
-    """Read some recordings, spread over ``wav:…``. Raises InputError as `read_waves` for one that cannot be read."""
+    """Read some recordings, spread over ``wav:…``, the shortest and the longest file among them.
+
+    Raises InputError as `read_waves`, also where these are of different lengths and no window is said.
+    """
     path = source_path(data.source.partition(":")[2], folder)
     listing = recordings(path, data.source, task).listing()
     _check_classes(listing)
-    chosen = np.unique(np.linspace(0, len(listing) - 1, min(_PROBED, len(listing))).astype(np.int64))
     where = path.parent if is_table(path) else path
+    targets_of(listing, task, where)
+    sizes = [Path(file.path).stat().st_size if Path(file.path).is_file() else 0 for file in _files(listing)]
+    spread = np.linspace(0, len(listing) - 1, min(_PROBED, len(listing))).astype(np.int64)
+    chosen = np.unique([*spread, int(np.argmin(sizes)), int(np.argmax(sizes))])
     files = [one for one in listing.stream(chosen) if isinstance(one, SampleFile)]
     with TemporaryFile() as spool:
-        _read_all(files, [where / listing.names[row] for row in chosen.tolist()], data.sample_rate, spool)
+        paths = [where / listing.names[row] for row in chosen.tolist()]
+        lengths, rate = _read_all(files, paths, data.sample_rate, spool)
+    _length(lengths, paths, rate, data.window_seconds)
 
 
 def read_waves(
@@ -105,7 +113,7 @@ def read_waves(
     y, names = targets_of(listing, task, where)
     with TemporaryFile(dir=folder) as spool, TemporaryFile(dir=folder) as into:  # not in memory: an hour is 230 MB
         lengths, rate = _read_all(files, [where / name for name in listing.names], sounds.rate, spool)
-        length = _length(lengths, listing, where, rate, sounds.seconds)
+        length = _length(lengths, [where / name for name in listing.names], rate, sounds.seconds)
         counts = [max(1, one // length) for one in lengths]
         x = _cut(spool, lengths, counts, length, into)
     _tell_of_short(lengths, listing, source, length, rate, listener)
@@ -203,7 +211,7 @@ def _cut(spool: IO[bytes], lengths: Sequence[int], counts: Sequence[int], length
     return x
 
 
-def _length(lengths: Sequence[int], listing: Listing, where: Path, rate: int, seconds: float | None) -> int:
+def _length(lengths: Sequence[int], paths: Sequence[Path], rate: int, seconds: float | None) -> int:
     """Return how many samples a window has."""
     length = max(lengths) if seconds is None else round(seconds * rate)
     if length < _LEAST:
@@ -212,10 +220,10 @@ def _length(lengths: Sequence[int], listing: Listing, where: Path, rate: int, se
             "say more seconds with data.window_seconds, or a higher data.sample_rate",
         )
     if seconds is None and (least := min(lengths)) < length:
-        short, long = (where / listing.names[lengths.index(one)] for one in (least, length))
+        short, long = (paths[lengths.index(one)] for one in (least, length))
         raise InputError(
             f"recordings are from {least / rate:g} s ({short}) to {length / rate:g} s long ({long})",
-            "say how much of one the model takes: data.window_seconds = 1.0",
+            "say how much of one the model takes: data.window_seconds = 1.0 (init --window-seconds 1.0)",
         )
     return length
 

@@ -22,6 +22,7 @@ from edgeproof.workflows import preflight as checks
 from edgeproof.workflows.preflight import preflight
 
 from ..conftest import class_folders
+from ..support.wave_files import write
 
 
 def picture(path: Path, colour: tuple[int, int, int]) -> None:
@@ -203,6 +204,87 @@ def test_tables_of_numbers_arrays_and_masks_get_a_recipe(
     assert recipe.model[0].backbone == model and recipe.budget is not None
     assert {key: getattr(recipe.data, key) for key in said} == said
     assert preflight(recipe, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("table", "task", "hint"),
+    [
+        ("texts of numbers.csv", "regression", "note: labels that are numbers are learnt as numbers with --task"),
+        ("numbers.csv", "regression", "→ labels that are numbers are learnt as numbers with --task regression; or"),
+        ("tags.csv", "multilabel", "→ labels that are empty or several, such as cat|dog, are tags with --task multi"),
+        ("one tag.csv", "multilabel", "→ labels that are empty or several, such as cat|dog, are tags with --task"),
+    ],
+)
+def test_labels_that_are_tags_or_numbers_get_a_recipe_by_their_task(
+    table: str, task: str, hint: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = ["-1.0", "0.5", "2.0", "1.5", "0.0", "-0.5"] if task == "regression" else ["a|b", "", "b", "a", "", "b"]
+    if table == "one tag.csv":
+        values = ["a", "", "", "a", "", "a"]
+    of_texts = table in ("texts of numbers.csv", "one tag.csv")
+    names = [f"classes/{label}/{number}.png" for label in "ab" for number in range(3)]
+    rows = [f"words {n} and more,{v}" if of_texts else f"{names[n]},{v}" for n, v in enumerate(values)]
+    made = data / f"{tmp_path.name}.csv"
+    # Each text may be given twice as a number, which is no class with only one text.
+    made.write_text(
+        f"{'text' if of_texts else 'path'},label\n" + "\n".join(rows + [f"other {r}" for r in rows if of_texts])
+    )
+    path = data / f"{tmp_path.name}.toml"
+    asked = ["init", str(path), "--data", f"csv:{made.name}"]
+    assert status(asked) == (0 if hint.startswith("note") else 2)
+    told = capsys.readouterr()
+    assert hint in told.out + told.err
+    assert status([*asked, "--task", task, "--force"]) == 0
+    assert "--task" not in capsys.readouterr().out
+    recipe = load_recipe(path)
+    assert recipe.task == task and preflight(recipe, tmp_path / "out")
+    assert (recipe.budget.max_drop == "5 %") == (task == "regression")
+    assert status([*asked, "--task", "taging", "--force"]) == 2
+    assert "there is no task 'taging' to train for" in capsys.readouterr().err
+    if task == "multilabel" and not of_texts:
+        assert status([*asked, "--task", "regression", "--force"]) == 2
+        assert "is no number, and the task is regression" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("source", "task"), [("pictures.csv", "segmentation"), ("classes", "multilabel")])
+def test_a_task_that_the_data_cannot_have_is_refused(
+    source: str, task: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = data / f"{tmp_path.name}.toml"
+    given = f"csv:{source}" if source.endswith("csv") else f"masks:{source}"
+    assert status(["init", str(path), "--data", given, "--task", task]) == 2
+    assert f"{task}" in capsys.readouterr().err and not path.exists()
+
+
+def test_a_path_from_the_working_directory_is_written_from_the_recipes_folder(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(data)
+    for source, written in (
+        ("folder:classes", "folder:../../classes"), (f"folder:{data}/classes", f"folder:{data}/classes"),
+    ):  # fmt: skip
+        path = Path("made") / tmp_path.name / "r.toml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        assert status(["init", str(path), "--data", source, "--force"]) == 0
+        assert load_recipe(path).data.source == written
+    class_folders(data / "made" / tmp_path.name / "classes")
+    assert status(["init", str(path), "--data", "folder:classes", "--force"]) == 0
+    assert load_recipe(path).data.source == "folder:classes", "what is in the recipe's folder goes first"
+
+
+def test_recordings_of_several_lengths_ask_for_a_window(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(40):  # all but one of those that are looked at anyway are equally long
+        length = 90 if number == 7 else 80
+        write(
+            tmp_path / "set" / "ab"[number % 2] / f"{number:02}.wav", np.full(length, number / 99, np.float32), rate=80
+        )
+    path = tmp_path / "r.toml"
+    assert status(["init", str(path), "--data", "wav:set"]) == 2
+    said = capsys.readouterr().err
+    assert "recordings are from 1 s" in said and "07.wav" in said and "init --window-seconds 1.0" in said
+    assert not path.exists()
+    assert status(["init", str(path), "--data", "wav:set", "--window-seconds", "1"]) == 0
+    assert load_recipe(path).data.window_seconds == 1
 
 
 @pytest.mark.parametrize("source", BAD)
