@@ -64,8 +64,9 @@ def sample_columns(command: Command) -> Command:
 
 def labelled_data(source: str, columns: dict[str, Any]) -> Data:
     """Return a data source with the given options, as in a recipe's [data]. Raises InputError."""
+    from ..core.name_list import names_in
     from ..workflows.samples import data_of
 
     named = columns.get("features")
-    features = None if named is None else [name.strip() for name in named.split(",") if name.strip()]
+    features = None if named is None else names_in(named)
     return data_of(source, {**columns, "features": features})

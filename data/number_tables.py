@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError
 from ..core.extras import EXTRAS
+from ..core.name_list import names_in
 from ..core.sanitize import shorten
 from ..core.unpacking import max_unpacked_size
 from .decode_text import check_encoding
@@ -32,7 +33,8 @@ _NAME_FEATURES = "correct it, or name the columns that are numbers: --features a
 class Columns:
     """The columns to read: `features` in the model's order (none: all of numbers), the `targets`' and the `group`'s.
 
-    One of `targets` may be several names with commas between. `why` is what an error adds about a missing one.
+    One of `targets` may be several names with commas between (`names_in`). `why` is what an error adds about a missing
+    one.
     """
 
     features: tuple[str, ...] = ()
@@ -47,8 +49,8 @@ class Columns:
 
     def of(self, header: Sequence[str]) -> Columns:
         """Return the columns of a table with this header: a name with commas is several, unless a column has it."""
-        apart = [[name] if name in header else name.split(",") for name in self.targets]
-        return replace(self, targets=tuple(name.strip() for names in apart for name in names if name.strip()))
+        apart = [(name,) if name in header else names_in(name) for name in self.targets]
+        return replace(self, targets=tuple(name for names in apart for name in names))
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..core.codec import sha256_file
 from ..core.errors import InputError
+from ..core.name_list import names_in
 from ..core.recipe_data import Data
 from ..core.sanitize import shorten
 from ..tasks import TARGETED, inferred_task
@@ -137,7 +138,7 @@ def _columns(tables: _Tables, data: Data) -> list[str]:
     table = tables.source
     if has_labels(replace(table, columns=table.columns._replace(label=column))):
         return [column]
-    return [name.strip() for name in column.split(",") if name.strip()] or [column]
+    return list(names_in(column)) or [column]
 
 
 def _open(data: Data, folder: Path) -> _Tables | None:

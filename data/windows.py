@@ -13,6 +13,12 @@ from ..core.errors import InputError
 from ..core.sanitize import shorten
 from .number_tables import NumberTable
 
+# Of windows of one series, clip or group.
+NOT_INDEPENDENT = (
+    "windows that overlap, and samples of one clip or group, are alike, and intervals of the metric take each for a "
+    "sample of its own: they are too narrow"
+)
+
 
 def window_rows(path: Path, table: NumberTable, window: int, stride: int) -> NDArray[np.int64]:
     """Return the rows of each window (W, window) of a table, in the file's order within each series.

@@ -9,7 +9,7 @@ called a difference. Each row says which.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import inf
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.boxes import AnchorDecoding
 from ..core.errors import InputError
 from ..core.frames import data_frame, html_table
 from ..core.measurement import Kind, Latency, LatencyRatio, Measurement
@@ -219,6 +220,7 @@ def compare(
         [c for k, c in ours.items() if k not in others and not c.is_by_design]
         for ours, others in ((cells_a, cells_b), (cells_b, cells_a))
     )
+    warnings += _unlike_readings((a, cells_b[key]) for key, a in cells_a.items() if key in cells_b)
     if any(cell.latency and cell.latency.method == BY_MEDIANS for cell in common):
         warnings.append(NO_COMMON_ANCHOR)
     return Comparison(
@@ -323,6 +325,26 @@ def _unlike_data(run_a: Results, run_b: Results) -> list[str]:
         "the runs were not tested on the same prepared data: part of a difference may be the data's. "
         "Give both recipes the same [data] table, seed and image size."
     ]
+
+
+def _unlike_readings(pairs: Iterable[tuple[Cell, Cell]]) -> list[str]:
+    """Return which outputs were read as other boxes in each run, wherever the anchors come from."""
+    unlike = {}
+    for a, b in pairs:
+        one, other = (
+            cell.artifact.boxes and replace(cell.artifact.boxes, decoding=_unnamed(cell.artifact.boxes.decoding))
+            for cell in (a, b)
+        )
+        if one and other and one.outputs == other.outputs and one != other:
+            unlike[b.artifact.id] = (
+                f"the outputs of {b.artifact.id} were read as boxes in another way in each run (--boxes, --anchors): a "
+                "difference of the metric may be that of the readings. Give both runs the same."
+            )
+    return list(unlike.values())
+
+
+def _unnamed(decoding: AnchorDecoding | None) -> AnchorDecoding | None:
+    return decoding and replace(decoding, source="")
 
 
 def compare_cell(a: Cell, b: Cell, folder_a: Path | None, folder_b: Path | None) -> CellComparison:

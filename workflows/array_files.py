@@ -22,7 +22,7 @@ from ..core.recipe_data import TABLE_KEYS, Data
 from ..core.sanitize import shorten
 from ..data.number_tables import Columns, read_numbers
 from ..data.target_cells import Targets
-from ..data.windows import mixed_windows, window_rows
+from ..data.windows import NOT_INDEPENDENT, mixed_windows, window_rows
 from ..tasks.multilabel import Multilabel
 from ..train.external import Input
 from ..train.external.containers import check_entries
@@ -315,6 +315,8 @@ def _table(
             "warning",
             f"{mixed} of {len(rows)} windows of {data.source} have rows of different targets: each has its last row's",
         )
+    if y is not None and ((data.stride or data.window) < data.window or data.group):
+        listener.note("info", f"{data.source}: {NOT_INDEPENDENT}")
     last = None if y is None else y._replace(values=y.values[rows[:, -1]])
     return _as_input(table.values[rows], inputs[0]), last
 

@@ -284,7 +284,8 @@ def _classes(array: NDArray[Any]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     if array.ndim != 1:
         raise InputError(
             f"y has the shape {array.shape}, expected ({len(array)},)",
-            "of one-hot rows: y.argmax(axis=1); of tags that do not exclude each other: task multilabel",
+            "of one-hot rows: y.argmax(axis=1); of tags that do not exclude each other: task multilabel; "
+            "of numbers that are no classes: task regression",
         )
     if array.dtype.kind == "U":
         names, numbers = np.unique(array, return_inverse=True)

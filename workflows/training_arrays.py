@@ -24,7 +24,7 @@ from ..data.files import SPLIT_NAMES
 from ..data.listing import TEST, TRAIN, VALIDATION
 from ..data.number_tables import Columns, read_numbers
 from ..data.tags import missing_tags, tags_by_split
-from ..data.windows import mixed_windows, window_rows
+from ..data.windows import NOT_INDEPENDENT, mixed_windows, window_rows
 from ..tasks import TARGETED, inferred_task
 from ..tasks.classification import Classification
 from ..tasks.multilabel import Multilabel
@@ -157,6 +157,8 @@ def prepare_arrays(
         report["warnings"] += [remark._asdict() for remark in missing_tags(labels, held, data.source, "sample")]
     for warning in report["warnings"]:
         listener.note("warning", warning["what"], remedy=warning["remedy"])
+    if len(set(arrays.groups)) < len(arrays.groups) or (data.window and (data.stride or data.window) < data.window):
+        listener.note("info", f"{data.source}: {NOT_INDEPENDENT}")
     listener.note("info", f"the task is {name}" + (f" of {len(labels)} classes or tags" if labels else ""))
     digest = hashlib.sha256()
     with explain_disk_errors(workspace):
@@ -398,7 +400,7 @@ def _targets(arrays: _Arrays, task: str, source: str) -> tuple[str, tuple[str, .
         raise InputError(
             f"{source}: y has the shape {y.shape} of {y.dtype}, which are no classes",
             "give a class number or a name for each sample; of one-hot rows: y.argmax(axis=1); "
-            'of tags: task = "multilabel"',
+            'of tags: task = "multilabel"; of numbers: task = "regression"',
         )
     unique, numbers = np.unique(y, return_inverse=True)
     if len(unique) < 2:

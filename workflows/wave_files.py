@@ -17,6 +17,7 @@ from ..data.label_targets import targets_of
 from ..data.sound_tables import is_table, of_classes, recordings
 from ..data.splits import rows_of_split
 from ..data.waveforms import need_reader, read_wave
+from ..data.windows import NOT_INDEPENDENT
 from ..train.external import Input
 from ..train.external.tensors import describe
 from .input_spec import InputSpec
@@ -77,6 +78,8 @@ def with_waves(
     inputs = {"": np.stack(clips).reshape(len(clips), *one.sample)}
     if not targets or not listing.labels:
         return Samples(inputs, (), None, source=data.source)
+    if len(rows) > len(chosen):
+        listener.note("info", f"{data.source}: {NOT_INDEPENDENT}")
     if of_classes(task):
         return Samples(inputs, (), listing.targets[rows], listing.labels, source=data.source)
     y, names = targets_of(listing, task, folder)

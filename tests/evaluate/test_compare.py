@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from edgeproof.core.boxes import BoxReading
 from edgeproof.core.errors import InputError
 from edgeproof.evaluate.compare import BY_ANCHOR, BY_MEDIANS, compare
 from edgeproof.report.comparison import comparison_table
@@ -121,6 +122,19 @@ def test_unlike_machines_are_refused_unless_forced(key):
     assert "--force" in refusal.value.remedy
     forced = compare(run("a", [3.0]), other, force=True)
     assert "unlike machines" in forced.warnings[0]
+
+
+def test_boxes_that_were_read_in_another_way_are_a_warning():
+    reading = BoxReading("outputs", "yxyx", "shares", ("b", "s"), ("boxes", "scores"), ((1, 3, 4), (1, 3)), 8, 8)
+
+    def warned(**changes):
+        runs = [run("a", [3.0]), run("b", [3.0])]
+        for one, boxes in zip(runs, (reading, replace(reading, **changes)), strict=True):
+            one.artifacts[:] = [replace(artifact, boxes=boxes) for artifact in one.artifacts]
+        return [words for words in compare(*runs).warnings if "read as boxes in another way" in words]
+
+    assert len(warned(corners="xyxy")) == 1 and "int8" in warned(corners="xyxy")[0]
+    assert not warned() and not warned(outputs=("c", "s"))
 
 
 def test_other_data_is_a_warning():

@@ -88,6 +88,8 @@ def test_numbers_are_kept_as_numbers(tmp_path: Path) -> None:
     assert two.values.tolist() == [[0.5, -3], [1.25, 4]]
     whole = read_numbers(path, Columns(("x",), ("v,w",))).targets  # a name with a comma
     assert whole is not None and whole.values.dtype == np.int64 and whole.values.tolist() == [1, 2]
+    both = read_numbers(path, Columns(("x",), ('u, "v,w"',))).targets
+    assert both is not None and both.names == ("u", "v,w") and both.values.tolist() == [[-3, 1], [4, 2]]
     assert read_numbers(path, Columns(("x",), ("t,u",)), targets=False).targets is None
 
 

@@ -88,7 +88,7 @@ def test_clips_are_cut_into_windows_or_padded_and_it_is_said(tmp_path: Path) -> 
     padded = np.append(CLIP, np.zeros(10))
     assert samples.inputs[""] == pytest.approx(np.array([padded, long[:16], long[16:32]]), abs=1e-7)
     assert samples.classes is not None and samples.classes.tolist() == [0, 1, 1] and samples.names == ("a", "b")
-    assert ["1 of 2 clips" in said and "zeros follow them" in said for said in heard.notes] == [True]
+    assert ["1 of 2 clips" in said and "zeros follow them" in said for said in heard.notes] == [True, False]
     heard = Heard()
     samples = spread(tmp_path, heard=heard, shape=(FEATURES,))
     assert samples.inputs[""] == pytest.approx(np.array([padded, long[:16]]), abs=1e-7)
