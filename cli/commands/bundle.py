@@ -76,6 +76,8 @@ def command(artifact: Path, out: Path | None, data: str, samples: int, tflm: Pat
         )
     for note in bundled.manifest["notes"]:
         echo(f"note: {note}")
+    if bundled.manifest["golden"]["alike"]:
+        echo("note: the golden answers are nearly the same: verify.py tells little by them; --data takes other samples")
     if bundled.manifest["golden"]["random"]:
         echo("note: the golden inputs are random; --data SOURCE takes samples that mean something")
     echo(f"{bundled.archive.stat().st_size:,} bytes  {bundled.archive}")

@@ -174,11 +174,9 @@ def _write(
     reading = reading_of(artifact, answer, kind, golden.outputs, task)
     noun = noun_of(artifact, kind, reading, task)
     tolerance = limits(artifact, answer, golden.outputs, columns_of(artifact, answer, kind, task), random=golden.random)
-    if (closeness.spread_of(golden.outputs, len(tolerance["spread"])) <= 2 * np.array(tolerance["slack"])).all():
-        notes.append(
-            "the golden answers are nearly the same for all samples: verify.py can hardly tell a wrong file from a "
-            "right one by them; --data SOURCE takes samples that differ more"
-        )
+    # Of answers that are nearly the same for all samples verify.py can hardly tell a wrong file from a right one.
+    spread = closeness.spread_of(golden.outputs, len(tolerance["spread"]))
+    alike = bool((spread <= 2 * np.array(tolerance["slack"])).all())
     vectors = write_golden(artifact, golden, folder, reading, tolerance)
     _json(folder / "golden.json", vectors)
 
@@ -207,7 +205,8 @@ def _write(
         },
         "labels": list(artifact.labels),
         "contract": to_json(artifact.contract) if artifact.contract else None,
-        "golden": {key: vectors[key] for key in ("count", "source", "random", "made_by", "tolerance")},
+        "golden": {key: vectors[key] for key in ("count", "source", "random", "made_by", "tolerance")}
+        | {"alike": alike},
         "operators": [to_json(operator) for operator in artifact.ops],
         "consumers": _consumers(artifact, folder, maker, offers, notes),
         "siblings": [],
