@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 
-from pydantic import SerializerFunctionWrapHandler, model_serializer
-
-from .bounds import Count, Finite, Seconds, Shape
+from .bounds import LATER, Count, Finite, Seconds, Shape
 from .boxes import BoxReading
 from .model import InputContract
 from .remedies import Origin
@@ -138,13 +136,8 @@ class Artifact:
     """The model's origin (``trained``, ``external`` or ``tflite``), for remedies."""
     chosen_on: Count = 0
     """Number of validation samples, in the order of trials, that the choice of this file was based on."""
-    task: str = ""
+    task: Annotated[str, LATER] = ""
     """The task other than classification that the model was trained for here; empty: classification, or not known."""
-
-    @model_serializer(mode="wrap")
-    def _without_unset(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """`task` came later, and is left out where it is not set, so that the hashes of older data stay."""
-        return {key: value for key, value in dump(self).items() if value or key != "task"}
 
     def __post_init__(self) -> None:
         """Raise InputError unless `id`, which names files, is a plain file name."""

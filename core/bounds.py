@@ -23,3 +23,6 @@ Latency = Annotated[float, Field(ge=SHORTEST_MS, le=LONGEST_MS)]
 Seconds = Annotated[float, Field(ge=0, le=1e9)]
 # Values of a model, and their differences.
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+# A field that came later: left out of a record where it is not set, so that the hashes of older data stay. A serializer
+# of the whole record would write what is no number as null.
+LATER = Field(exclude_if=lambda value: not value)

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import SerializerFunctionWrapHandler, model_serializer
-
-from .bounds import Count, Finite, Seconds, Shape
+from .bounds import LATER, Count, Finite, Seconds, Shape
 from .codec import from_json, read_json, sha256_file, sha256_of, to_json, write_json
 from .dataset import Kind
 from .errors import InputError
@@ -66,9 +64,9 @@ class InputContract:
     resize: str = "stretch"
     kind: Kind = "image"
     lengths: str = ""
-    mean: tuple[Finite, ...] = ()
-    std: tuple[Finite, ...] = ()
-    columns: tuple[str, ...] = ()
+    mean: Annotated[tuple[Finite, ...], LATER] = ()
+    std: Annotated[tuple[Finite, ...], LATER] = ()
+    columns: Annotated[tuple[str, ...], LATER] = ()
 
     def __post_init__(self) -> None:
         """Raise InputError unless mean and std have a number for each channel of a picture."""
@@ -78,11 +76,6 @@ class InputContract:
                 f"mean {self.mean} and std {self.std} are not those of the channels of {self.shape}",
                 "give one number for each channel; a std is above 0",
             )
-
-    @model_serializer(mode="wrap")
-    def _without_unset(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Fields that came later are left out where they are not set, so that the hashes of older data stay."""
-        return {key: value for key, value in dump(self).items() if value or key not in ("mean", "std", "columns")}
 
     @property
     def by_channel(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
