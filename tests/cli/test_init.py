@@ -373,3 +373,11 @@ def test_what_this_machine_lacks_is_told_and_the_recipe_is_written(
         capsys.readouterr().err
     )
     assert load_recipe(path)
+
+
+def test_an_encoding_that_there_is_not_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "t.csv").write_text("text,label\na,x\nb,y\n")
+    data = f"csv:{tmp_path / 't.csv'}"
+    assert status(["init", str(tmp_path / "r.toml"), "--data", data, "--encoding", "x"]) == 2
+    assert "'x' is not an encoding of texts" in capsys.readouterr().err
+    assert not (tmp_path / "r.toml").exists()
