@@ -20,7 +20,6 @@ from ..core.extras import EXTRAS
 from ..core.name_list import names_in
 from ..core.sanitize import shorten
 from ..core.unpacking import max_unpacked_size
-from .decode_text import check_encoding
 from .files import SPLIT_NAMES
 from .listing import quoted
 from .rows import open_table, rows_of_cells
@@ -103,7 +102,6 @@ def read_numbers(
     if path.suffix.lower() in (".parquet", ".pq"):
         table, held = _read_parquet(path, columns, split)
     else:
-        check_encoding(encoding)
         with open_table(path, encoding) as (content, inner):
             table, held = _read_csv(path, rows_of_cells(content, inner, path, ","), columns, split)
     if not targets or not held:

@@ -18,7 +18,7 @@ from ..core.errors import InputError
 from ..core.inputs import open_input
 from ..core.sample_files import UnreadableError
 from ..core.sanitize import shorten
-from .decode_text import check_mark, to_text
+from .decode_text import check_encoding, check_mark, to_text
 from .listing import count, quoted
 
 # A longer row is taken for an unclosed quotation mark.
@@ -75,6 +75,7 @@ def open_table(path: Path, encoding: str) -> Iterator[tuple[BinaryIO, str]]:
 
     That is the file itself or, for UTF-16 and similar encodings, its content in UTF-8. Raises InputError.
     """
+    check_encoding(encoding)
     try:
         with open_input(path) as stream:
             content = _as_ascii_lines(stream, path, encoding)

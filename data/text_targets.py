@@ -57,7 +57,11 @@ class _Tables:
 
 def mentions_tags(path: Path) -> bool:
     """Return whether a bar stands anywhere in a file. Without one it has no cell of several tags."""
-    return path.is_file() and SEPARATOR.encode() in path.read_bytes()
+    if not path.is_file():
+        return False
+    bar = SEPARATOR.encode()
+    with path.open("rb") as content:  # block by block: a table may be larger than the memory
+        return any(bar in block for block in iter(lambda: content.read(1 << 20), b""))
 
 
 def without_targets(data: Data, task: str, folder: Path) -> Listing | None:

@@ -205,8 +205,7 @@ def _first_phase(work: _Work, origin: Any) -> tuple[Base, Any, Labelled, Labelle
     while it is compared with Keras and while Keras traces the head's steps.
     """
     images = {split: work.images(split) for split in ("train", "validation")}
-    if not len(images["validation"]):
-        work.listener.note("warning", "there is no validation split: no early stopping, and the last weights are kept")
+    work.tell_unvalidated()
     computing = FeaturePass(images, work.scratch, work.shared, work.train.augment, work.seed, work.listener)
     place = copies.copy_path(origin, work.train.head.pooling) if _can_reuse_copy(work) and not computing.few else None
     if place is not None and (content := copies.take(place)) is not None:

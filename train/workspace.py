@@ -94,6 +94,19 @@ class Work:
         if not self.data.counts.get("train"):
             raise InputError(f"the data have no training {self.data.kind}s", "check the data's source and its splits")
 
+    def tell_float32(self, what: str) -> None:
+        """Say what of the recipe has no effect on a training of `what`, which takes float32 alone."""
+        if self.train.mixed_precision:
+            self.listener.note("info", f"mixed precision is for images: {what} in float32")
+        self.tell_unvalidated()
+
+    def tell_unvalidated(self) -> None:
+        """Say what is not done without a validation split."""
+        if not self.data.counts.get("validation"):
+            self.listener.note(
+                "warning", "there is no validation split: no early stopping, and the last weights are kept"
+            )
+
     def timed(self, step: str, work: Callable[[], Any]) -> Any:
         """Report the step, run `work`, and record its duration."""
         self.listener.note("step", step)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -16,6 +15,7 @@ from ..core.boxes import AnchorDecoding, Background, Scores
 from ..core.errors import InputError
 from ..core.inputs import check_plain
 from ..core.sanitize import shorten
+from ..data.target_cells import is_number
 from ..tasks.anchors import AnchorGrid, checked_anchors, packed
 from .array_files import load_array
 
@@ -135,19 +135,12 @@ def _table(path: Path) -> NDArray[np.float64]:
     rows = []
     for at, line in enumerate(path.read_text("utf-8-sig").splitlines(), 1):
         cells = [cell.strip() for cell in line.split(",")]
-        if not line.strip() or (at == 1 and not any(_is_number(cell) for cell in cells)):
+        if not line.strip() or (at == 1 and not any(is_number(cell) for cell in cells)):
             continue
-        if len(cells) != 4 or not all(_is_number(cell) for cell in cells):
+        if len(cells) != 4 or not all(is_number(cell) for cell in cells):
             raise ValueError(f"line {at} is {shorten(line, 80)!r}, and not four numbers")
         rows.append([float(cell) for cell in cells])
     return np.array(rows, np.float64).reshape(-1, 4)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
 
 
 def _array(given: Any) -> NDArray[Any]:

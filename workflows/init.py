@@ -16,7 +16,6 @@ from ..core.recipe_data import Data
 from ..core.recipe_file import load_recipe, parse_recipe
 from ..core.sanitize import shorten, slug
 from ..data import kind_of
-from ..data.decode_text import check_encoding
 from ..tasks.multilabel import Multilabel
 from ..tasks.regression import Regression
 from .arguments import path_of, text_of
@@ -99,7 +98,6 @@ def init(
     if target.exists() and not force:
         raise InputError(f"{target} exists already", "give another path, or --force to overwrite it")
     source = data if isinstance(data, Data) else Data(source=DEFAULT_SOURCE if data is None else data)
-    check_encoding(source.encoding)
     folder = target.resolve().parent
     if task and task not in TASKS:
         raise InputError(f"there is no task {shorten(task)!r} to train for", f"known: {', '.join(TASKS)}")

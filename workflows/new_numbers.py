@@ -58,5 +58,5 @@ def _beginning(path: Path, encoding: str) -> list[list[str]]:
         with open_table(path, encoding) as (content, inner):
             rows = rows_of_cells(content, inner, path, ",")
             return [cells for _, cells in zip(range(2), (row for _, row in rows), strict=False)]
-    except (InputError, OSError, ValueError, LookupError, csv.Error):
+    except (InputError, OSError, ValueError, csv.Error):
         return []

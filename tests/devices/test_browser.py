@@ -112,21 +112,18 @@ def test_all_outputs_of_a_detector_come_back_also_where_pictures_have_another_nu
     np.save(tmp_path / "x.npy", x)
     x[5] = 0  # it has no box
     np.save(tmp_path / "planes.npy", x.transpose(0, 3, 1, 2))
-    ends = postprocess_file(tmp_path / "ends.tflite")
     for path, ours, name, theirs in (
         (onnx_detector(tmp_path / "rows.onnx", False), "onnxruntime", "planes.npy", "onnxruntime-web"),
-        (ends, "litert", "x.npy", "litert-js"),
+        (postprocess_file(tmp_path / "ends.tflite"), "litert", "x.npy", "litert-js"),
     ):
         artifact = open_artifact(path)
         first = artifact.inputs[0]
         contract = InputContract(first.name, first.shape, first.dtype, kind="tensor")
         artifact = replace(artifact, contract=contract, boxes=reading_of(artifact.outputs, (8, 8)))
-        inputs = tmp_path / name
-        here = answers(devices, artifact, Target("local", ours), inputs, tmp_path)
-        there = answers(devices, artifact, Target("browser", theirs), inputs, tmp_path)
+        targets = Target("local", ours), Target("browser", theirs)
+        here, there = (answers(devices, artifact, target, tmp_path / name, tmp_path) for target in targets)
         np.testing.assert_allclose(there, here, rtol=0, atol=1e-5)
-        assert len({int((row != 0).sum()) for row in here}) > 2
-        assert path == ends or not here[5].any()
+        assert len({int((row != 0).sum()) for row in here}) > 2 and (ours == "litert" or not here[5].any())
 
 
 def test_texts_are_tokenized_here(devices: OpenDevices, tmp_path: Path) -> None:

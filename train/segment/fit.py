@@ -69,8 +69,7 @@ def fit_maps(
     fresh(seed)
     if train.mixed_precision:
         listener.note("info", "mixed precision is for classifiers: segmenters are trained in float32")
-    if not data.counts.get("validation"):
-        listener.note("warning", "there is no validation split: no early stopping, and the last weights are kept")
+    work.tell_unvalidated()
 
     def build() -> tuple[Cut, Any]:
         samples = np.asarray(data.rows("train")[:CHECKED_SAMPLES])

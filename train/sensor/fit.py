@@ -18,12 +18,12 @@ from ...core.model import InputContract, Model
 from ...core.progress import Listener
 from ...core.recipe import ModelSpec, Train
 from ...core.sanitize import shorten
-from ...frameworks.freeze import freeze, graph_sha256, verify
 from ...frameworks.tensorflow import fresh, load
 from ..answers import Answer, answer_of
 from ..backbones import number_source
 from ..callbacks import check_callbacks
 from ..compile import compile_model
+from ..finish_arrays import finish_arrays, spread
 from ..head import apply_head, generators, new_head
 from ..keras_fit import Phase, State
 from ..workspace import Work
@@ -31,7 +31,6 @@ from .networks import INPUT, NumberRequest, check_shape, coarse_features
 from .settings import check_number_training
 
 PACKAGES = ("edgeproof", "tensorflow", "tf-keras", "numpy")
-CHECKED_SAMPLES = 8
 NOT_KEPT = "networks for numbers are kept frozen alone"
 
 
@@ -65,10 +64,7 @@ def fit_numbers(
     if (finished := work.open(identity)) is not None:
         return finished
     fresh(seed)
-    if train.mixed_precision:
-        listener.note("info", "mixed precision is for images: numbers are trained in float32")
-    if not data.counts.get("validation"):
-        listener.note("warning", "there is no validation split: no early stopping, and the last weights are kept")
+    work.tell_float32("numbers are trained")
     if not request.waves:
         _warn_of_scales(x["train"], data, listener)
 
@@ -86,27 +82,13 @@ def fit_numbers(
     phase = _phase(trained, head, answer, x, work)
     state = work.timed("train", lambda: work.run(phase, State(), "network.npz"))
 
-    def save() -> tuple[Path, float]:
-        answer.rescale(head)
-        network = keras.Model(base.input, apply_head(head, base.output), name="network")
-        saved = freeze(
-            network, data.labels, contract, work.scratch / "saved_model", values=answer.units, output=answer.output
-        )
-        some = x["train"][:: max(1, len(x["train"]) // CHECKED_SAMPLES)][:CHECKED_SAMPLES]
-        difference = verify(saved, network, some, output=answer.output, size=answer.size)
-        return work.place("saved_model"), difference
+    def network() -> Any:
+        return keras.Model(base.input, apply_head(head, base.output), name="network")
 
-    saved, difference = work.timed("freeze", save)
-    facts = {
-        "parameters": int(trained.count_params()),
-        "learned": "all",
-        "task": data.task,
-        "freeze_difference": difference,
-        "not_kept": NOT_KEPT,
-    }
-    return work.finish(
-        state, state.history, identity, facts,
-        answer=answer.output, saved_model=saved, sha256=graph_sha256(saved, data.labels), input=contract,
+    facts = {"parameters": int(trained.count_params()), "learned": "all", "task": data.task, "not_kept": NOT_KEPT}
+    return finish_arrays(
+        work, state, identity, head, network,
+        answer=answer, contract=contract, samples=spread(x["train"]), facts=facts,
     )  # fmt: skip
 
 

@@ -21,12 +21,12 @@ from ...core.model import InputContract, Model
 from ...core.progress import Listener
 from ...core.recipe import ModelSpec, Train
 from ...core.store import package_versions
-from ...frameworks.freeze import freeze, graph_sha256, verify
 from ...frameworks.tensorflow import fresh, load
 from ..answers import answer_of
 from ..backbones import number_source
 from ..callbacks import check_callbacks
 from ..feature_file import grow
+from ..finish_arrays import finish_arrays, spread
 from ..head import Labelled, compile_head, head_phase, new_head
 from ..keras_fit import State
 from ..sensor.settings import check_number_training
@@ -34,7 +34,6 @@ from ..workspace import Work
 from .base import SoundBase, SoundRequest
 
 PACKAGES = ("edgeproof", "tensorflow", "tf-keras", "numpy")
-CHECKED_SAMPLES = 8
 INPUT = "waveform"
 NOT_KEPT = "modules of waveforms are kept frozen alone"
 
@@ -74,11 +73,8 @@ def fit_sounds(
     if (finished := work.open(identity)) is not None:
         return finished
     fresh(seed)
-    if train.mixed_precision:
-        listener.note("info", "mixed precision is for images: the head is trained in float32")
-    if not data.counts.get("validation"):
-        listener.note("warning", "there is no validation split: no early stopping, and the last weights are kept")
-    request = SoundRequest(folder, _some(x["train"]), int(rate), listener)
+    work.tell_float32("the head is trained")
+    request = SoundRequest(folder, spread(x["train"]), int(rate), listener)
     base: SoundBase = work.timed("build", lambda: source.build(spec, request))
     decides = [identity, data.sha256, package_versions(work.packages)]
     place = shared / sha256_of(decides)[:32] if shared else work.scratch
@@ -95,27 +91,15 @@ def fit_sounds(
     head, state = work.timed("head", learn)
     contract = InputContract(INPUT, (1, base.samples), kind="tensor", colour="", resize="", high=0.0)
 
-    def save() -> tuple[Path, float]:
-        answer.rescale(head)
-        complete = _Complete(base, head, answer.units)
-        saved = freeze(
-            complete, data.labels, contract, work.scratch / "saved_model", values=answer.units, output=answer.output
-        )
-        difference = verify(saved, complete, _some(x["train"]), output=answer.output, size=answer.size)
-        return work.place("saved_model"), difference
-
-    saved, difference = work.timed("freeze", save)
     facts = {
         "parameters": int(head.count_params()),
         "learned": "head",
-        "task": data.task,
         "module": base.facts,
-        "freeze_difference": difference,
         "not_kept": NOT_KEPT,
     }
-    return work.finish(
-        state, state.history, identity, facts,
-        answer=answer.output, saved_model=saved, sha256=graph_sha256(saved, data.labels), input=contract,
+    return finish_arrays(
+        work, state, identity, head, lambda: _Complete(base, head, answer.units),
+        answer=answer, contract=contract, samples=spread(x["train"]), facts=facts,
     )  # fmt: skip
 
 
@@ -139,11 +123,6 @@ class _Complete:
         tf, _ = load()
         rows = [self.head(self.base.apply(waves[at : at + 1]), training=False) for at in range(waves.shape[0])]
         return tf.concat(rows, axis=0)
-
-
-def _some(x: NDArray[Any]) -> NDArray[Any]:
-    """Return a few samples, spread over a split."""
-    return x[:: max(1, len(x) // CHECKED_SAMPLES)][:CHECKED_SAMPLES]
 
 
 def _features(base: SoundBase, x: NDArray[Any], path: Path, work: Work) -> NDArray[Any]:

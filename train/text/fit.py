@@ -117,8 +117,7 @@ def fit_text(
     if (finished := work.open(identity)) is not None:
         return finished
     fresh(seed)
-    if train.mixed_precision:
-        listener.note("info", "mixed precision is for images: texts are trained in float32")
+    work.tell_float32("texts are trained")
 
     base: TextBase = work.timed("build", lambda: _build(work))
     if base.cut is None:
@@ -149,8 +148,6 @@ def _build(work: _Work) -> TextBase:
 
 def _train(work: _Work, base: TextBase, head: Any, identity: Any) -> tuple[State, list[dict[str, float]]]:
     """Run the phases that the backbone needs; return the state of the last one, and the history of all."""
-    if not work.data.counts.get("validation"):
-        work.listener.note("warning", "there is no validation split: no early stopping, and the last weights are kept")
     if base.from_scratch:
         state = work.timed("train", lambda: _train_jointly(work, base, head, 1, State()))
         return state, state.history
