@@ -66,20 +66,31 @@ def convert(converter: Any) -> bytes:
 def _our_writer() -> Iterator[list[bool]]:
     """Within this block the converter's Python part writes with `write`; the yielded list is empty until it does.
 
-    It reads a file into objects, writes it again to share equal buffers, and again to add metadata. Its builder grows
-    by doubling, so this needs five times the memory of the weights. Files of more than 2 GB skip it.
+    It reads a file into objects three times, and writes it to share equal buffers, and again to add metadata. Here the
+    objects of the file that was read or written last are given to the next step. Its builder grows by doubling, so
+    TensorFlow's own needs five times the memory of the weights. Files of more than 2 GB skip it.
     """
     from tensorflow.lite.tools import flatbuffer_utils as module
 
-    original = module.convert_object_to_bytearray
+    reads, writes = module.convert_bytearray_to_object, module.convert_object_to_bytearray
     used: list[bool] = []
+    last: tuple[Any, Any] = (None, None)
+
+    def read_once(content: Any) -> Any:
+        nonlocal last
+        if content is not last[0]:
+            last = content, reads(content)
+        return last[1]
 
     def ours(model: Any, extra_buffer: bytes = b"") -> bytes:
+        nonlocal last
         used.append(True)
-        return write(model) + extra_buffer
+        content = write(model) + extra_buffer
+        last = content, model
+        return content
 
-    module.convert_object_to_bytearray = ours
+    module.convert_bytearray_to_object, module.convert_object_to_bytearray = read_once, ours
     try:
         yield used
     finally:
-        module.convert_object_to_bytearray = original
+        module.convert_bytearray_to_object, module.convert_object_to_bytearray = reads, writes

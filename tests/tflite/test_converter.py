@@ -80,3 +80,22 @@ def test_a_model_that_was_trained_for_quantization_is_recognized(saved: dict[str
 def test_a_folder_without_a_saved_model_is_an_error_of_the_disk(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="saved_model"):
         saved_model_converter(tmp_path, SIGNATURE)
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_a_file_is_read_into_objects_once(
+    saved: dict[str, Path], setting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tensorflow.lite.tools import flatbuffer_utils as module
+
+    reads = 0
+    original = module.convert_bytearray_to_object
+
+    def counted(content: bytes) -> Any:
+        nonlocal reads
+        reads += 1
+        return original(content)
+
+    monkeypatch.setattr(module, "convert_bytearray_to_object", counted)
+    convert(set_up(saved_model_converter(saved["plain"], SIGNATURE), setting))
+    assert reads == 1
