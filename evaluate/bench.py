@@ -15,6 +15,7 @@ import random
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -224,20 +225,30 @@ class Bench:
     def _start(self, members: Sequence[int], stack: ExitStack) -> dict[int, Server]:
         """Start the processes, some at a time: importing a runtime takes a core, and nothing is timed yet."""
         servers: dict[int, Server] = {}
-        for first in range(0, len(members), self._starts):
-            batch = members[first : first + self._starts]
-            started = {}
-            for index in batch:
+        importing: dict[Future[Outcome], int] = {}
+
+        def collect() -> None:
+            for future in wait(importing, return_when=FIRST_COMPLETED).done:
+                self._keeps(importing.pop(future), future.result(), servers)
+
+        pool = ThreadPoolExecutor(self._starts)
+        try:
+            for index in members:
+                while len(importing) >= self._starts:
+                    collect()
                 cell = self._cells[index]
+                # A process on Linux ends with the thread that started it: the pool only waits.
                 server = cell.runner.serve(cell.inputs or self._inputs, threads=cell.threads, batch=cell.batch)
                 if isinstance(server, Outcome):
                     self._failures[index] = server
                 else:
                     stack.callback(server.close)
-                    started[index] = server
-            for index, server in started.items():
-                if self._keeps(index, server.ready(), servers):
                     servers[index] = server
+                    importing[pool.submit(server.ready)] = index
+            while importing:
+                collect()
+        finally:
+            pool.shutdown(wait=False)  # an interrupt closes the processes, and waits for none
         return servers
 
     def _open(self, index: int, servers: dict[int, Server]) -> dict[str, Any] | None:

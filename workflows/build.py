@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from ..core.artifact import Artifact, artifact_id
@@ -18,6 +19,7 @@ from ..core.target import TRIAL_TARGET, Target
 from ..core.variant import Variant
 from ..quantize.calibration import Calibration
 from ..quantize.distribution_check import check_distribution
+from .made_ahead import MadeAhead
 from .mixed_precision import search_mixed
 from .runtime_fallbacks import fallback_variants
 from .steps import blank, calibrate, make_file, makers, train_further, warn
@@ -50,24 +52,39 @@ class ModelBuild:
         self.listener = listener
         # Fallback → the plain file that does not load on the recipe's runtime.
         self.instead: dict[str, Artifact] = {}
+        self._ahead = MadeAhead()
         self._further_models: dict[str, Model | EdgeproofError] = {}
         self._distribution: dict[str, Any] | None = None
 
-    def make_all(self) -> Iterator[Artifact]:
+    def make_all(self) -> list[Artifact]:
         """Make every variant of the recipe, and the fallbacks that its runtime needs."""
         waiting = [Variant.parse(text) for text in self.recipe.export.variants]
-        done = 0
-        while done < len(waiting):
-            artifact = self.make(waiting[done])
-            done += 1
-            self.listener.progress(f"export {self.model.name}", done, len(waiting), str(artifact.variant))
-            if artifact.status != "ok":
-                self.listener.note("warning", f"{artifact.id}: {artifact.reason}", remedy=artifact.remedy)
-            yield artifact
-            for variant in fallback_variants(artifact, self.runtime) if self.runtime else ():
-                self.instead.setdefault(artifact_id(self.model.name, variant), artifact)
-                if variant not in waiting:
-                    waiting.append(variant)
+        made: list[Artifact] = []
+        with self._ahead:
+            for variant in waiting:
+                self._announce(variant)
+            while len(made) < len(waiting):
+                artifact = self.make(waiting[len(made)])
+                made.append(artifact)
+                self.listener.progress(f"export {self.model.name}", len(made), len(waiting), str(artifact.variant))
+                if artifact.status != "ok":
+                    self.listener.note("warning", f"{artifact.id}: {artifact.reason}", remedy=artifact.remedy)
+                for variant in fallback_variants(artifact, self.runtime) if self.runtime else ():
+                    self.instead.setdefault(artifact_id(self.model.name, variant), artifact)
+                    if variant not in waiting:
+                        waiting.append(variant)
+        return made
+
+    def _announce(self, variant: Variant) -> None:
+        """Have a variant's files made ahead, unless they follow from others or from further training."""
+        if variant.scheme.searched or variant.scheme.training:
+            return
+        calibration = self._calibration() if variant.scheme.calibrated else None
+        for maker in makers(variant, self.recipe.export):
+            self._ahead.announce(variant, maker, partial(self._file, self.model, variant, calibration, maker))
+
+    def _file(self, source: Model, variant: Variant, calibration: Calibration | None, maker: str) -> Artifact:
+        return make_file(source, variant, self.recipe.export, calibration, maker=maker, store=self.store, tf=self.tf)
 
     def make(self, variant: Variant) -> Artifact:
         """Make one variant; a failure is a row with its reason."""
@@ -90,7 +107,7 @@ class ModelBuild:
         calibration = self._calibration() if drawn else None
         options = self.recipe.export
         candidates = [
-            make_file(source, variant, options, calibration, maker=maker, store=self.store, tf=self.tf)
+            self._ahead.take(variant, maker) or self._file(source, variant, calibration, maker)
             for maker in makers(variant, options)
         ]
         if variant.scheme.training:  # every epoch was judged on the validation split
@@ -108,12 +125,13 @@ class ModelBuild:
             seed=self.recipe.seed,
             store=self.store,
             listener=self.listener,
+            alone=self.tf.idle,
         )
 
     def float_file(self) -> Artifact:
         """Make the float32 TFLite file, which trials and diagnoses compare with."""
         variant = Variant("tflite", "float32")
-        return make_file(self.model, variant, self.recipe.export, None, maker=CONVERTER, store=self.store, tf=self.tf)
+        return self._ahead.take(variant, CONVERTER) or self._file(self.model, variant, None, CONVERTER)
 
     def _searched(self, variant: Variant) -> Artifact:
         """Search for the file with the fewest layers outside int8 whose accuracy drop is within the budget."""

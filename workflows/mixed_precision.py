@@ -310,7 +310,8 @@ class _Search:
         """Time all steps' files, taking turns, with nothing else running; latencies as results.json has them."""
         if not self.evaluate.latency.processes:
             return [None] * len(steps)
-        rows = self._trial([step.artifact for step in steps], timed=True)
+        with self.tf.idle():
+            rows = self._trial([step.artifact for step in steps], timed=True)
         latencies = [rows[step.artifact.id, str(self.target)].latency_ms for step in steps]
         return [to_json(latency) if latency is not None else None for latency in latencies]
 

@@ -8,7 +8,8 @@ import queue
 import subprocess
 import sys
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,10 @@ class CrashError(StageError):
 
 
 class TensorFlowProcess:
-    """A context manager. The process starts with `start` or with the first job, and again after a crash."""
+    """A context manager. The process starts with `start` or with the first job, and again after a crash.
+
+    It does one job at a time; threads wait for their turn.
+    """
 
     def __init__(self, log: Path, listener: Listener) -> None:
         self._log = log
@@ -40,23 +44,33 @@ class TensorFlowProcess:
         self._listener = listener
         self._process: subprocess.Popen[str] | None = None
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._turn = threading.Lock()
+        self._starting = threading.Lock()
+        self._over = False
 
     def __enter__(self) -> TensorFlowProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
+        with self._starting:
+            self._over = True  # a thread that still had a job to give starts no other process
         self.stop()
 
     def start(self) -> None:
         """Start the process now, so that it imports TensorFlow in the meantime."""
-        if self._process is not None:
-            return
+        with self._starting:
+            if self._over:
+                raise StageError("the TensorFlow process has ended with its run", "start the run again")
+            if self._process is None:
+                self._process = self._started()
+
+    def _started(self) -> subprocess.Popen[str]:
         self._lines = queue.SimpleQueue()
         with explain_disk_errors(self._log):
             discard(self._temporary, root=self._temporary.parent)  # of a process that was killed, or a link
             self._temporary.mkdir(parents=True, exist_ok=True)
             with open_log(self._log) as log:
-                self._process = start(
+                process = start(
                     [sys.executable, "-m", "edgeproof.workflows.tensorflow_worker"],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
@@ -71,7 +85,8 @@ class TensorFlowProcess:
                         "TMPDIR": str(self._temporary),
                     },
                 )
-        threading.Thread(target=_pump, args=(self._process, self._lines), daemon=True).start()
+        threading.Thread(target=_pump, args=(process, self._lines), daemon=True).start()
+        return process
 
     def stop(self) -> None:
         """End the process, at once if it is busy."""
@@ -96,6 +111,16 @@ class TensorFlowProcess:
         Raises what the job raised (InputError, StageError), or CrashError when the process died or `timeout` seconds
         passed.
         """
+        with self._turn:
+            self._do(job, timeout, facts)
+
+    @contextmanager
+    def idle(self) -> Iterator[None]:
+        """Wait for the job that runs, and do none within the block."""
+        with self._turn:
+            yield
+
+    def _do(self, job: str, timeout: float | None, facts: dict[str, Any]) -> None:
         self.start()
         process = self._process
         if process is None or process.stdin is None:

@@ -9,7 +9,8 @@ shipped files are measured again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -68,12 +69,13 @@ def select_tool(
     seed: int,
     store: Store,
     listener: Listener,
+    alone: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Artifact:
     """Return the best of `files`, one variant made by several tools, with the others as its `alternatives`.
 
     Agreement is with `reference`, the float32 file of the same format. At most `samples` of the validation split of
-    `data` are used; fewer if the files are slow. Targets that do not read the format are skipped. Nothing else may run
-    meanwhile. The result is cached in `store`.
+    `data` are used; fewer if the files are slow. Targets that do not read the format are skipped. Latencies are
+    measured in ``alone()``, where nothing else may run. The result is cached in `store`.
     """
     if len(files) == 1:
         return files[0]
@@ -121,7 +123,8 @@ def select_tool(
         _read(alive, *run([shared], looked_at))
         winner, whys = _by_agreement(alive, str(shared), counted(data, looked_at))
         if winner is None and not _same_work(alive):
-            rows, _ = run([shared], looked_at, timed=True)
+            with alone():
+                rows, _ = run([shared], looked_at, timed=True)
             for one in alive:
                 one.latency = rows[one.alias.id, str(shared)]
             winner, whys = _by_speed(alive, str(shared), store.root)
