@@ -1015,16 +1015,20 @@ def pin(threads: int) -> Optional[List[int]]:
 
 
 def conditions() -> Dict[str, Any]:
-    """Return what may disturb a measurement, as far as Linux says: load, stolen time, clocks, heat, throttling.
+    """Return what may disturb a measurement, as far as Linux says: load, other work, stolen time, clocks, heat.
 
-    ``at`` is a clock in seconds, ``steal_s`` and ``throttled`` are counters since the machine started; ``mhz`` is the
-    mean of the clocks of this process's cores, ``celsius`` the hottest zone.
+    ``at`` is a clock in seconds, ``busy_s`` (processor time of all processes), ``steal_s`` and ``throttled`` are
+    counters since the machine started; ``mhz`` is the mean of the clocks of this process's cores, ``celsius`` the
+    hottest zone.
     """
     facts: Dict[str, Any] = {"at": time.monotonic()}
     try:
         facts["load"] = os.getloadavg()[0]
         with open("/proc/stat") as stream:
-            facts["steal_s"] = int(stream.readline().split()[8]) / os.sysconf("SC_CLK_TCK")
+            user, nice, system, _, _, irq, softirq, steal = map(int, stream.readline().split()[1:9])
+        ticks = os.sysconf("SC_CLK_TCK")
+        facts["busy_s"] = (user + nice + system + irq + softirq) / ticks
+        facts["steal_s"] = steal / ticks
     except (OSError, ValueError, IndexError):
         pass
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []

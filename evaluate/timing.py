@@ -25,10 +25,10 @@ from ..core.runner import Outcome, Runner
 from ..core.store import Store, copy_out
 from ..core.target import OPTIONS, base_target
 from .bench import Bench, Finding, Plan, Timed, groups_of, plan_record
-from .bursts import Record, cell_name, to_anchor
+from .bursts import Record, bursts_of, cell_name, to_anchor
 from .cells import raw_name
 from .certainty import Asks, open_cells
-from .disturbances import disturbances
+from .disturbances import change_of_speed, disturbances
 from .latency import summarize
 
 # Share of the free memory that the processes of a group may take together.
@@ -113,7 +113,8 @@ def summary_of(finding: Finding, anchor: str, resolution: float, threads: int) -
         "seconds": round(finding.seconds, 1),
         "blocks": finding.blocks,
         "certain": finding.certain,
-        "disturbances": disturbances(finding.conditions, threads),
+        "disturbances": disturbances(finding.conditions, threads)
+        + (change_of_speed(bursts_of(finding.copy)) if finding.copy else []),
     }
 
 

@@ -235,10 +235,13 @@ class BrowserDevice(PageOwner):
         return {"cpu": facts["cpu"], "cores": facts["cores"], "browser": version_of(self.program)}
 
     def conditions(self) -> dict[str, Any]:
-        """Return this machine's load and stolen time."""
-        facts = {"load": os.getloadavg()[0]}
-        steal = getattr(psutil.cpu_times(), "steal", None)
-        return facts if steal is None else {**facts, "steal_s": float(steal)}
+        """Return this machine's load and, on Linux, what its processes took and the host stole (as the agent does)."""
+        facts = {"at": time.monotonic(), "load": os.getloadavg()[0]}
+        times = psutil.cpu_times()
+        if not hasattr(times, "steal"):
+            return facts
+        busy = times.user + times.nice + times.system + times.irq + times.softirq
+        return {**facts, "busy_s": busy, "steal_s": times.steal}
 
     def free_bytes(self) -> int:
         """Return this machine's available memory."""

@@ -49,6 +49,7 @@ class Conditions(Reply):
 
     at: Number
     load: Number | None = None
+    busy_s: Number | None = None
     steal_s: Number | None = None
     mhz: Number | None = None
     celsius: Annotated[float, Field(ge=-100, le=1000)] | None = None

@@ -15,7 +15,7 @@ from edgeproof.core.runner import Outcome
 from edgeproof.core.store import Store
 from edgeproof.evaluate.bursts import Ratios
 from edgeproof.evaluate.certainty import everything
-from edgeproof.evaluate.disturbances import disturbances
+from edgeproof.evaluate.disturbances import change_of_speed, disturbances
 from edgeproof.evaluate.timing import TimedCell, follow_base, time_cells
 
 from ..support.scripted_bench import Machine, Runner
@@ -113,12 +113,31 @@ def test_rows_of_threads_follow_a_row_that_was_failed_for_its_answers() -> None:
 def test_the_load_of_the_bench_s_own_threads_is_no_disturbance() -> None:
     busy = [{"before": {"load": 2.3}, "after": {"load": 2.4}}]
     assert disturbances(busy) and not disturbances(busy, threads=2)
+    busy = [{"before": {"busy_s": 4.0, "at": 1.0}, "after": {"busy_s": 24.0, "at": 11.0}}]
+    assert disturbances(busy) and not disturbances(busy, threads=2)
+
+
+def test_a_load_average_that_remembers_the_run_s_own_answers_is_no_disturbance() -> None:
+    before, after = {"load": 2.0, "busy_s": 4.0, "at": 1.0}, {"load": 1.8, "busy_s": 14.5, "at": 11.0}
+    assert not disturbances([{"before": before, "after": after}])
+    assert not disturbances([{"before": {"load": 2.0}, "after": {"load": 1.7}}, {"before": {}, "after": {"load": 1.2}}])
+
+
+@pytest.mark.parametrize(("slow", "words"), [(1.1, ""), (2.0, "the same work took 1.00 ms to 2.00 ms")])
+def test_a_machine_whose_speed_changes_is_named(slow: float, words: str) -> None:
+    found = change_of_speed({"a": dict.fromkeys(range(8), 1.0), "b": dict.fromkeys(range(4), slow)})
+    assert words in "".join(found) and len(found) == bool(words)
+
+
+def test_few_bursts_say_nothing_of_the_machine_s_speed() -> None:
+    assert change_of_speed({"a": {0: 1.0, 1: 2.0}}) == [] == change_of_speed({})
 
 
 @pytest.mark.parametrize(
     ("before", "after", "words"),
     [
-        ({"load": 3.2}, {}, "the load average was up to 3.2"),
+        ({}, {"load": 3.2}, "the load average was 3.2"),
+        ({"busy_s": 5.0, "at": 1.0}, {"busy_s": 20.0, "at": 11.0}, "they took 0.5 cores on average"),
         ({"steal_s": 5.0, "at": 0.0}, {"steal_s": 6.0, "at": 10.0}, "for 1.0 of 10 s (steal)"),
         ({"mhz": 3000.0}, {"mhz": 2400.0}, "between 2400 and 3000 MHz"),
         ({"celsius": 60.0}, {"celsius": 91.0}, "91 °C"),
