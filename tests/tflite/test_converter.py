@@ -12,6 +12,8 @@ import pytest
 from edgeproof.core.model import SIGNATURE
 from edgeproof.frameworks import tensorflow
 from edgeproof.tflite.converter import convert, saved_model_converter
+from edgeproof.tflite.objects import read
+from edgeproof.tflite.writer import write
 
 pytestmark = pytest.mark.slow
 
@@ -80,6 +82,13 @@ def test_a_model_that_was_trained_for_quantization_is_recognized(saved: dict[str
 def test_a_folder_without_a_saved_model_is_an_error_of_the_disk(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="saved_model"):
         saved_model_converter(tmp_path, SIGNATURE)
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_the_objects_that_steps_share_give_what_rereading_gives(saved: dict[str, Path], setting: str) -> None:
+    ours = convert(set_up(saved_model_converter(saved["plain"], SIGNATURE), setting))
+    reread = set_up(saved_model_converter(saved["plain"], SIGNATURE), setting).convert()
+    assert ours == write(read(bytes(reread)))
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
