@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format docs benchmark contract constraints clean
+.PHONY: help setup demo test test-all check format docs benchmark contract constraints clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,6 +24,9 @@ demo: $(VENV)/.ready  ## Run recipes/quickstart.toml into runs/quickstart
 	$(BIN)/edgeproof run recipes/quickstart.toml
 
 test: $(VENV)/.ready  ## Run the tests
+	$(BIN)/pytest -n 2 --dist worksteal -m 'not thorough'
+
+test-all: $(VENV)/.ready  ## Run the tests, with the sweeps over every family, file and version
 	$(BIN)/pytest -n 2 --dist worksteal
 
 check: $(VENV)/.ready  ## Run ruff, mypy and import-linter

@@ -12,7 +12,7 @@ from .boxes import BoxReading
 from .model import InputContract
 from .remedies import Origin
 from .sanitize import checked_name, slug
-from .variant import SUFFIX, Variant
+from .variant import SCHEMES, SUFFIX, Variant
 
 Status = Literal["ok", "unsupported", "failed", "crashed", "timeout", "skipped"]
 
@@ -147,6 +147,12 @@ class Artifact:
     def variant(self) -> Variant:
         """Format and scheme."""
         return Variant(self.format, self.scheme)
+
+    @property
+    def caution(self) -> str:
+        """What an app has to do for the file to answer as it was measured; empty: nothing."""
+        scheme = SCHEMES.get(self.format, {}).get(self.scheme)  # None for a scheme of another version of Edgeproof
+        return scheme.caution if scheme else ""
 
     def failed(self, status: Status, reason: str, remedy: str = "") -> Artifact:
         """Return this artifact as a row without a usable file, with the reason."""

@@ -42,6 +42,7 @@ def onnxruntime(content: bytes, threads: int = 0) -> Run:
     options = ort.SessionOptions()
     options.log_severity_level = 4  # errors are raised
     options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.x64quantprecision", "1")  # see `core.variant.X86_SUMS`
     session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     inputs = {tensor.name for tensor in session.get_inputs()}
     names = [tensor.name for tensor in session.get_outputs()]

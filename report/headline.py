@@ -75,6 +75,8 @@ def headline(content: Content) -> Headline:
         title = (("Ship ", False), (content.name(artifact), True), (" on ", False), (shorten(m.target), True))
         if verdict == "not shown":
             title = (("Not shown to fit the budget, the best there is: ", False), *title[1:])
+        if artifact.caution:
+            why = f"{why} {artifact.caution}.".lstrip()
         return Headline(True, title, why, tuple(_figures(m, artifact)), limits_set, verdict)
     if not recommendation:
         return Headline(False, (("No recommendation: the run has not ended", False),), "", (), limits_set, "")

@@ -325,7 +325,9 @@ _SANDBOX_REMEDY = "run edgeproof as an ordinary user"
 
 
 def _declared(name: str) -> str:
-    return '[device.NAME] kind = "browser" program = …' if name == "browser" else f"[device.{name}] program = …"
+    return (
+        '[device.NAME] kind = "browser" program = "PATH"' if name == "browser" else f'[device.{name}] program = "PATH"'
+    )
 
 
 @lru_cache(maxsize=8)

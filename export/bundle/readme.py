@@ -18,6 +18,7 @@ def render_readme(artifact: Artifact, manifest: dict[str, Any]) -> str:
         "golden": manifest["golden"],
         "kind": kind,
         "is_onnx": artifact.format == "onnx",
+        "caution": artifact.caution,
         "parts": [(Escaped(f"`{name}`"), Escaped(text)) for name, text in _parts(artifact, manifest, kind)],
         "measured": [
             {

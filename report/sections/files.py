@@ -22,6 +22,7 @@ class FileRow:
 
     name: str
     summary: str
+    caution: str
     colour: str
     size: str
     bytes: str
@@ -55,6 +56,7 @@ def _file(artifact: Artifact, largest: int, content: Content) -> FileRow:
     return FileRow(
         name=artifact_name(artifact, content.several),
         summary=scheme.summary if scheme else "",
+        caution=artifact.caution,
         colour=scheme_colour(artifact.scheme).name,
         size=size(artifact.bytes),
         bytes=f"{artifact.bytes:,} bytes",

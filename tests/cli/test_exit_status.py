@@ -61,10 +61,13 @@ def test_devices_name_the_extra_that_a_runtime_comes_with(monkeypatch: pytest.Mo
     assert "pip install 'edgeproof[litert]'" in CliRunner().invoke(command).stdout
 
 
-def test_devices_cut_no_name_off_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("programs", [True, False])
+def test_devices_cut_no_name_off_on_a_narrow_terminal(programs: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     from click.testing import CliRunner
 
     from edgeproof.cli.commands.devices import command
 
     monkeypatch.setenv("COLUMNS", "60")
+    if not programs:  # then every device says what to install or to name
+        monkeypatch.setenv("PATH", "")
     assert "…" not in CliRunner().invoke(command).stdout

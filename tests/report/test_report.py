@@ -28,7 +28,7 @@ from edgeproof.report.palette import PAGE
 from edgeproof.report.sections.method import _environment
 from edgeproof.report.templating import TEMPLATES
 
-from ..support.example_results import HOSTILE, Page, example, terminal, written
+from ..support.example_results import HOSTILE, Page, example, section, terminal, written
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +49,10 @@ def test_the_navigation_follows_the_sections(finished):
 
 
 def test_each_section_is_named_once_and_has_its_template():
-    ids = [section.id for section in SECTIONS]
+    ids = [one.id for one in SECTIONS]
     assert len(set(ids)) == len(ids)
-    for section in SECTIONS:
-        assert f'<section id="{section.id}">' in (TEMPLATES / section.template).read_text(encoding="utf-8")
+    for one in SECTIONS:
+        assert f'<section id="{one.id}">' in (TEMPLATES / one.template).read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -184,6 +184,20 @@ def test_two_models_are_told_apart(tmp_path):
     assert "tflite:int8 of mobilenet" in Page(html).words
     assert "tflite:float16 of efficientnet-lite0" in markdown
     assert len(re.findall(r'<svg class="plot', html)) == 14
+
+
+def test_what_an_app_has_to_set_for_the_file_stands_where_the_file_is_recommended(tmp_path):
+    results = example()
+    assert "x64quantprecision" not in "".join(written(results, tmp_path))
+    for artifact in [a for a in results.artifacts if a.format == "onnx"]:
+        results.add_artifact(replace(artifact, scheme="int8", bytes=2_000_000))
+    results.budget, results.recommendation = verdict(results, Budget(max_bytes=2_100_000))
+    assert results.recommendation["artifact"] == "mobilenet--onnx-float32"  # by its size
+    html, markdown = written(results, tmp_path)
+    words = '"session.x64quantprecision" = "1"'
+    assert Page(html).words.count(words) == 2 and words in section(html, "files").words
+    assert words.replace('"', "") in markdown.replace("\\", "").replace('"', "")
+    assert "session.x64quantprecision" in terminal(results)
 
 
 def test_what_is_not_shown_to_fit_is_nowhere_said_to_be_shipped(tmp_path):
