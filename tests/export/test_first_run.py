@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from edgeproof.core.variant import Variant
 from edgeproof.export import export, first_run, onnx, tflite
 from edgeproof.export.reasons import explain
 
-from ..support.onnx_models import exported, frozen, onnx_answers, tensorflow_answers
+from ..support.onnx_models import exported, frozen, model_at, onnx_answers, tensorflow_answers
 
 pytestmark = pytest.mark.slow
 WEIGHTS = np.random.default_rng(3).normal(size=(4, 3)).astype(np.float32)
@@ -51,6 +52,12 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 
 def convert_to(model: Model, format_: str) -> bytes:
+    return converted(model.saved_model, format_)
+
+
+@cache
+def converted(saved_model: Path, format_: str) -> bytes:
+    model = model_at(saved_model.parent, {"x": ((1, 4), "float32")})
     if format_ == "onnx":
         return onnx.convert(model, Export())
     return tflite.convert(model, Variant("tflite", "float32").scheme, Export(), None)[0]
