@@ -198,49 +198,51 @@ def test_damage_is_noticed_made_anew_and_said(tiny: TinyRun, tmp_path: Path) -> 
     assert run_recipe(tiny.recipe, run).results.to_json() == again.results.to_json() and _entries(run) == entries
 
 
-def test_a_changed_recipe_redoes_what_it_changes(tmp_path: Path) -> None:
-    run_recipe(parse_recipe(small()), tmp_path)
+def test_a_changed_recipe_redoes_what_it_changes(tiny: TinyRun, tmp_path: Path) -> None:
+    table = small(train=RECIPE["train"], export={**RECIPE["export"], "variants": ["tflite:float32"]})  # type: ignore[dict-item]
+    shutil.copytree(tiny.folder / ".store", tmp_path / ".store")
+    run_recipe(parse_recipe(table), tmp_path)
     before = _entries(tmp_path)
-    table = small(export={"variants": ["tflite:float32", "tflite:float16"]})
+    table["export"] = {**table["export"], "variants": ["tflite:float32", "tflite:dynamic-per-tensor"]}
     finished = run_recipe(parse_recipe(table), tmp_path)
     new = _entries(tmp_path) - before
     assert {key.split("/")[0] for key in new} == {"artifact", "load", "answers", "latency"}
     assert sum(key.startswith("artifact/") for key in new) == 1
-    assert [a.scheme for a in finished.results.artifacts] == ["float32", "float32", "float16"]
+    assert [a.scheme for a in finished.results.artifacts] == ["float32", "float32", "dynamic-per-tensor"]
 
 
-@pytest.mark.parametrize(
-    ("moment", "by"),
-    [
-        ("data", signal.SIGKILL),
-        ("train head", signal.SIGKILL),
-        ("fine-tune", signal.SIGTERM),
-        ("export tiny", signal.SIGINT),
-        ("accuracy", signal.SIGKILL),
-    ],
-)
-def test_a_killed_run_goes_on_and_ends_the_same(tiny: TinyRun, tmp_path: Path, moment: str, by: signal.Signals) -> None:
+MOMENTS = {
+    "data": signal.SIGKILL,
+    "train head": signal.SIGKILL,
+    "fine-tune": signal.SIGTERM,
+    "export tiny": signal.SIGINT,
+    "accuracy": signal.SIGKILL,
+}
+
+
+def test_a_run_that_is_killed_again_and_again_goes_on_and_ends_the_same(tiny: TinyRun, tmp_path: Path) -> None:
+    """At one moment after the other: each time it goes on from what was finished."""
     evaluate = {**RECIPE["evaluate"], "targets": ["local/litert", "local/onnxruntime"]}  # type: ignore[dict-item]
     variants = {"variants": ["tflite:int8", "onnx:float32"], "calibration": {"samples": 20}}
     recipe = tmp_path / "tiny.toml"
     recipe.write_text(parse_recipe({**RECIPE, "export": variants, "evaluate": evaluate}).to_toml())
     out = tmp_path / "run"
-    if moment in ("export tiny", "accuracy"):  # the training before that is the tiny run's own, and is found
-        for stage in ("data", "model", "sums"):
-            shutil.copytree(tiny.folder / ".store" / stage, out / ".store" / stage)
     command = [sys.executable, "-m", "edgeproof", "run", str(recipe), "--out", str(out)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     log = out / "log.jsonl"
-    deadline = time.monotonic() + 300
-    while process.poll() is None and time.monotonic() < deadline:
-        lines = log.read_text().splitlines() if log.exists() else []
-        if any(json.loads(line)["message"] == moment for line in lines):
-            break
-        time.sleep(0.02)
-    process.send_signal(by)
-    # Told to end, it ends by itself and says so; killed, it cannot. Either way before the run was finished.
-    assert process.wait() == (-signal.SIGKILL if by == signal.SIGKILL else 130)
-    _wait_for_orphans(out)
+    for moment, by in MOMENTS.items():
+        process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        deadline = time.monotonic() + 300
+        while process.poll() is None and time.monotonic() < deadline:
+            lines = log.read_text().splitlines() if log.exists() else []
+            if any(json.loads(line)["message"] == moment for line in lines):
+                break
+            time.sleep(0.02)
+        process.send_signal(by)
+        # Told to end, it ends by itself and says so; killed, it cannot. Either way before the run was finished.
+        assert process.wait() == (-signal.SIGKILL if by == signal.SIGKILL else 130), moment
+        _wait_for_orphans(out)
 
     again = subprocess.run(command, check=False, capture_output=True, timeout=600)
     assert again.returncode in (0, 1), again.stderr  # 1: an untrained network's files may miss the budget
