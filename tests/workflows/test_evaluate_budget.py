@@ -16,6 +16,7 @@ from edgeproof.data import builtin
 from edgeproof.workflows.judged_data import float_references
 
 from ..conftest import TinyRun
+from ..support.quick import OPTIONS
 
 
 def test_files_are_held_against_the_saved_model_where_it_runs_and_else_against_the_float_file():
@@ -45,7 +46,7 @@ def pictures(tmp_path_factory) -> Path:
 @pytest.mark.slow
 def test_a_budget_recommends_and_sets_the_exit_status(tiny: TinyRun, pictures: Path, tmp_path: Path) -> None:
     files = [str(tiny.folder / "artifacts" / f"tiny--tflite-{scheme}.tflite") for scheme in ("float32", "int8")]
-    common = [*files, "--data", f"csv:{pictures}", "--on", "local/litert", "--out", str(tmp_path / "e")]
+    common = [*files, "--data", f"csv:{pictures}", "--on", "local/litert", "--out", str(tmp_path / "e"), *OPTIONS]
 
     def evaluate(*more: str) -> int:
         result = CliRunner().invoke(command, [*common, *more], standalone_mode=False, catch_exceptions=False)
@@ -74,7 +75,7 @@ def test_a_drop_that_nobody_asked_for_is_no_limit_without_a_float_model(
     tiny: TinyRun, pictures: Path, tmp_path: Path
 ) -> None:
     file = str(tiny.folder / "artifacts" / "tiny--tflite-int8.tflite")
-    common = [file, "--data", f"csv:{pictures}", "--on", "local/litert", "--out", str(tmp_path / "e")]
+    common = [file, "--data", f"csv:{pictures}", "--on", "local/litert", "--out", str(tmp_path / "e"), *OPTIONS]
     for asked, status in ((["max_latency_ms=60000"], 0), (["max_latency_ms=60000", "max_accuracy_drop=0.5"], 1)):
         pairs = [part for pair in asked for part in ("--budget", pair)]
         result = CliRunner().invoke(command, [*common, *pairs], standalone_mode=False, catch_exceptions=False)

@@ -19,13 +19,13 @@ from ..support.external_imports import Heard
 from ..support.metrics import average_precision, mean_iou
 
 pytestmark = pytest.mark.slow
-QUICK = {"processes": 2, "max_seconds": 0, "run_seconds": 0.06, "warmup_seconds": 0.01}
+QUICK = {"processes": 1, "max_seconds": 0, "run_seconds": 0.02, "warmup_seconds": 0}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A U-Net with two outputs, a tagger and a one-sigmoid classifier, with their data."""
-    _, keras = tensorflow.fresh(3)
+    tf, keras = tensorflow.fresh(3)
     root, layers = tmp_path_factory.mktemp("tasks"), keras.layers
     picture = layers.Input((16, 16, 3))
     wide = layers.Conv2D(8, 3, padding="same", activation="relu")(picture)
@@ -36,9 +36,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     keras.Model(picture, [mask, edge]).save(root / "unet.keras")
     for name, values in (("tags", 5), ("yes", 1)):
         hidden = layers.Dense(16, activation="relu")
-        keras.Sequential([layers.Input((8,)), hidden, layers.Dense(values, activation="sigmoid")]).save(
-            root / f"{name}.keras"
-        )
+        model = keras.Sequential([layers.Input((8,)), hidden, layers.Dense(values, activation="sigmoid")])
+        (root / f"{name}.tflite").write_bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
     random = np.random.default_rng(1)
     np.save(root / "pictures.npy", random.integers(0, 256, (40, 16, 16, 3), dtype=np.uint8))
     np.save(root / "maps.npy", random.integers(0, 3, (40, 16, 16)))
@@ -64,14 +63,14 @@ def answers_of(path: Path, samples: np.ndarray, values: int) -> np.ndarray:
 
 
 def evaluated(folder: Path, name: str, x: np.ndarray, y: np.ndarray, out: Path, **options: Any) -> tuple[Any, ep.Run]:
-    files = ep.export(folder / f"{name}.keras", ["tflite:float32", "tflite:int8"], calibration=(x[:20],),
+    files = ep.export(folder / name, ["tflite:float32", "tflite:int8"], calibration=(x[:20],),
                       out=out / "files", **options)  # fmt: skip
     return files, ep.evaluate(files, data=(x, y), targets="local/litert", out=out / "run", latency=QUICK)
 
 
 def test_a_segmenter_with_two_outputs_is_proved_by_its_maps(folder: Path, tmp_path: Path) -> None:
     x, y = np.load(folder / "pictures.npy"), np.load(folder / "maps.npy")
-    files, run = evaluated(folder, "unet", x, y, tmp_path, value_range=(0, 1))
+    files, run = evaluated(folder, "unet.keras", x, y, tmp_path, value_range=(0, 1))
     exact, quantized = run.results.measurements
     for row, scheme in ((exact, "float32"), (quantized, "int8")):
         given = answers_of(files[f"tflite:{scheme}"].path, x / 255, 3)
@@ -111,7 +110,7 @@ def test_a_segmenter_with_two_outputs_is_proved_by_its_maps(folder: Path, tmp_pa
 
 def test_a_tagger_is_proved_by_its_tags(folder: Path, tmp_path: Path) -> None:
     x, y = np.load(folder / "sensors.npy"), np.load(folder / "tagged.npy")
-    files, run = evaluated(folder, "tags", x, y, tmp_path)
+    files, run = evaluated(folder, "tags.tflite", x, y, tmp_path)
     for row, scheme in zip(run.results.measurements, ("float32", "int8"), strict=True):
         given = answers_of(files[f"tflite:{scheme}"].path, x, 5)
         expected = np.mean([average_precision(given[:, tag], y[:, tag]) for tag in range(5)])
@@ -138,7 +137,7 @@ def test_a_tagger_is_proved_by_its_tags(folder: Path, tmp_path: Path) -> None:
 
 def test_one_sigmoid_is_a_classifier_of_two_classes(folder: Path, tmp_path: Path) -> None:
     x, y = np.load(folder / "sensors.npy"), np.load(folder / "tagged.npy")[:, 0]
-    files, run = evaluated(folder, "yes", x, y, tmp_path)
+    files, run = evaluated(folder, "yes.tflite", x, y, tmp_path)
     for row, scheme in zip(run.results.measurements, ("float32", "int8"), strict=True):
         given = answers_of(files[f"tflite:{scheme}"].path, x, 1)[:, 0] >= 0.5
         assert row.metric == "accuracy" and row.accuracy == pytest.approx((given == y).mean())

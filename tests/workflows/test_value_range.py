@@ -22,6 +22,7 @@ from edgeproof.workflows.value_range import with_value_range
 
 from ..cli.test_commands import edgeproof
 from ..support.bundle_models import mean_colour_model
+from ..support.quick import OPTIONS
 
 # Each is of one class for a model that compares R, 2 G and 4 B; clipped, all of them are of the last.
 COLOURS = ((200, 50, 20), (60, 200, 20), (60, 50, 200))
@@ -154,7 +155,9 @@ def test_the_command_says_it_before_any_figure(tmp_path: Path) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (8, 8), (*colour[:2], colour[2] + copy)).save(path)
     (tmp_path / "m.tflite").write_bytes(mean_colour_model())
-    common = ("evaluate", str(tmp_path / "m.tflite"), "--data", f"folder:{tmp_path}/photos", "--on", "local/litert")
+    common = (
+        "evaluate", str(tmp_path / "m.tflite"), "--data", f"folder:{tmp_path}/photos", "--on", "local/litert", *OPTIONS,
+    )  # fmt: skip
     done = edgeproof(*common, "--out", str(tmp_path / "out"), status=None)
     assert "does not define its pixel range" in done.stderr.split("accuracy")[0]
     done = edgeproof(*common, "--out", str(tmp_path / "out"), "--value-range", "0,255", status=None)
