@@ -274,7 +274,7 @@ class LatencyTable(Table):
         "Where a recipe gives their number and no `max_seconds`, there are no more",
     )
     warmup_seconds: float = Field(0.2, ge=0, description="of each process, at least; until runs no longer get faster")
-    run_seconds: float = Field(0.5, gt=0, description="for which each process runs its bursts of 60 ms")
+    run_seconds: float = Field(0.5, gt=0, description="for which each process runs its bursts")
     min_runs: int = Field(5, ge=1, description="minimum number of inferences that each process times")
     threads: Counts = Field(1, description="of the runtime; a list such as `[1, 2]` gives each target further rows")
     batch: Counts = Field(

@@ -1,7 +1,7 @@
 """The bench: times cells side by side, in bursts and rounds, until the question asked of them is answered.
 
-The processes of all cells of a group stay alive for a block. In each round every cell runs one burst of some 60 ms, in
-an order drawn anew, so that what the machine does in the meantime is shared out evenly. The next block has fresh
+The processes of all cells of a group stay alive for a block. In each round every cell runs one burst of 15 to 60 ms,
+in an order drawn anew, so that what the machine does in the meantime is shared out evenly. The next block has fresh
 processes, since medians of processes differ for the same file (memory layout, caches). Idle processes cost memory
 only: groups are formed so that a group's processes fit, and each has the anchor in it, through which cells of
 different groups compare.
@@ -14,7 +14,7 @@ from __future__ import annotations
 import random
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, dataclass, field
@@ -27,9 +27,11 @@ from ..core.codec import read_json, write_json
 from ..core.progress import Listener
 from ..core.runner import Outcome, Runner, Server
 from ..core.sequential import level, looks
-from .bursts import Record, bursts_of
+from .bursts import Record, anchor_blocks, bursts_of
 
-BURST_SECONDS = 0.06
+# The shorter the bursts of a round, the nearer they are in time, and the less a change of the machine's speed comes
+# between them. But a burst must take this many times as long as asking for one does, which a network makes slow.
+SHORTEST_BURST, LONGEST_BURST, TIMES_ASKING = 0.015, 0.06, 30
 # The first run of a burst finds caches filled by other cells and is dropped, unless runs are too long for that to
 # matter.
 LONG_RUN_MS = 200.0
@@ -177,13 +179,7 @@ class Bench:
         """Write the anchor's bursts of the same rounds into a cell's record."""
         own, anchor = bursts_of(self._records[index]), bursts_of(self._records[self._anchor])
         cell = self._cells[self._anchor]
-        blocks = []
-        for block, rounds in own.items():
-            common = [number for number in rounds if number in anchor.get(block, {})]
-            if common:
-                fastest = [anchor[block][number] for number in common]
-                blocks.append({"block": block, "rounds": common, "fastest_ms": fastest})
-        if blocks:
+        if blocks := anchor_blocks(own, anchor):
             self._records[index]["anchor"] = {
                 "cell": cell.name,
                 "sha256": cell.runner.artifact.sha256,
@@ -207,8 +203,10 @@ class Bench:
                 facts = self._open(index, servers)
                 if facts is not None:
                     processes[index] = {**facts, "block": block, "rounds": [], "bursts": [], "runs_ms": []}
+            asked = self._clock()
             before = self._state(servers)
-            self._rounds(servers, processes, number, blocks)
+            burst = burst_seconds(processes.values(), self._clock() - asked)
+            self._rounds(servers, processes, burst, number, blocks)
             for index in list(servers):
                 state = servers[index].ask({"do": "state"})
                 if state.ok:
@@ -268,12 +266,16 @@ class Bench:
         return {}
 
     def _rounds(
-        self, servers: dict[int, Server], processes: Mapping[int, dict[str, Any]], number: int, blocks: int
+        self,
+        servers: dict[int, Server],
+        processes: Mapping[int, dict[str, Any]],
+        burst: float,
+        number: int,
+        blocks: int,
     ) -> None:
-        plan = self._plan
-        rounds = max(1, round(plan.run_seconds / BURST_SECONDS))
-        needed = {i: burst_of(process, plan, rounds) for i, process in processes.items()}
-        for turn in range(max((count for _, _, count in needed.values()), default=0)):
+        needed = {i: burst_of(process, self._plan, burst) for i, process in processes.items()}
+        rounds = max((count for _, _, count in needed.values()), default=0)
+        for turn in range(rounds):
             order = [i for i in sorted(servers) if turn < needed[i][2]]
             random.Random(f"{self._seed}-{number}-{turn}").shuffle(order)  # noqa: S311 (not a secret)
             for index in order:
@@ -296,20 +298,28 @@ class Bench:
         return outcome.ok
 
 
-def burst_of(process: Mapping[str, Any], plan: Plan, rounds: int) -> tuple[int, int, int]:
+def burst_seconds(processes: Iterable[Mapping[str, Any]], asking: float) -> float:
+    """Return how long a block's bursts are to be where asking a process for anything takes `asking` seconds.
+
+    A tool that starts and warms up for each burst (``runs_each``) has long ones, that is, few.
+    """
+    if any(process.get("runs_each") for process in processes):
+        return LONGEST_BURST
+    return min(max(SHORTEST_BURST, TIMES_ASKING * asking), LONGEST_BURST)
+
+
+def burst_of(process: Mapping[str, Any], plan: Plan, burst: float) -> tuple[int, int, int]:
     """Return a cell's runs per burst, how many runs before them are dropped, and its number of rounds.
 
     A server that warms up before each burst says how many runs it tells (``runs_each``).
     """
     if each := process.get("runs_each"):
-        return int(each), 0, max(rounds, -(-plan.min_runs // int(each)))
+        return int(each), 0, max(1, round(plan.run_seconds / burst), -(-plan.min_runs // int(each)))
     run_ms = max(float(np.median(process["warmup_ms"])), 1e-4)
-    seconds = min(BURST_SECONDS, plan.run_seconds)
-    runs = max(1, round(seconds * 1000 / run_ms))
-    enough = -(-plan.min_runs // runs)
-    if run_ms * runs > 1500 * seconds:  # one run takes longer than a burst: fewer rounds
-        rounds = max(enough, min(rounds, round(plan.run_seconds * 1000 / run_ms)))
-    return runs, int(run_ms < LONG_RUN_MS), max(rounds, enough)
+    runs = max(1, round(1000 * min(burst, plan.run_seconds) / run_ms))
+    dropped = int(run_ms < LONG_RUN_MS)
+    rounds = round(1000 * plan.run_seconds / ((runs + dropped) * run_ms))
+    return runs, dropped, max(1, rounds, -(-plan.min_runs // runs))
 
 
 def keep_burst(process: dict[str, Any], turn: int, data: Mapping[str, list[float]], dropped: int) -> None:

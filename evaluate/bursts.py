@@ -5,6 +5,7 @@ round every cell ran one burst. So two cells are compared by the logarithm of th
 round, which the machine's changes of speed leave alone; by the median over a block's rounds; and by Student's interval
 over blocks (`core.sequential`). A burst counts by its fastest run: of equal work that is what varies least, since
 whatever else runs on the machine only adds time (Chen and Revels 2016, "Robust benchmarking in noisy environments").
+The fastest of many runs is faster than that of a few, so of two bursts equally many runs count, the first ones.
 
 Cells that were not timed side by side are compared through the anchor, whose bursts each record holds beside its own.
 """
@@ -27,8 +28,8 @@ from ..core.sequential import Interval, block_interval, difference_of_means
 from ..core.statistics import CONFIDENCE
 from .cells import raw_path
 
-# The fastest run of each burst in milliseconds, by block and round.
-Bursts = dict[str, dict[int, float]]
+# The runs of each burst in milliseconds, by block and round.
+Bursts = dict[str, dict[int, NDArray[np.float64]]]
 Record = Mapping[str, Any]
 # The logarithm of the widest ratio that is written, either way: of one block the interval is everything, and records
 # hold figures up to 1e9.
@@ -46,19 +47,44 @@ def bursts_of(record: Record) -> Bursts:
     for process in record["processes"]:
         ends = np.cumsum(process["bursts"])
         runs = np.split(np.asarray(process["runs_ms"], dtype=float), ends[:-1])
-        blocks[process["block"]] = {
-            int(number): float(burst.min()) for number, burst in zip(process["rounds"], runs, strict=True)
-        }
+        blocks[process["block"]] = {int(n): burst for n, burst in zip(process["rounds"], runs, strict=True)}
     return blocks
 
 
-def anchor_of(record: Record) -> Bursts:
-    """Return the anchor's bursts of the rounds in which a record's cell took part; empty without an anchor."""
-    blocks = record.get("anchor", {}).get("blocks", [])
-    return {
-        one["block"]: {int(n): float(ms) for n, ms in zip(one["rounds"], one["fastest_ms"], strict=True)}
-        for one in blocks
-    }
+def fastest_runs(bursts: Bursts) -> list[float]:
+    """Return the fastest run of each burst, in their order."""
+    return [float(burst.min()) for rounds in bursts.values() for burst in rounds.values()]
+
+
+def anchor_blocks(own: Bursts, anchor: Bursts) -> list[dict[str, Any]]:
+    """Return the anchor's part of a record: its fastest runs in the rounds of `own`, and of how many runs they are."""
+    blocks = []
+    for block, rounds in own.items():
+        beside = anchor.get(block, {})
+        common = {n: min(len(burst), len(beside[n])) for n, burst in rounds.items() if n in beside}
+        if common:
+            fastest = [float(beside[n][:runs].min()) for n, runs in common.items()]
+            blocks.append(
+                {"block": block, "rounds": list(common), "fastest_ms": fastest, "runs": list(common.values())}
+            )
+    return blocks
+
+
+def _beside_anchor(record: Record) -> tuple[Bursts, Bursts]:
+    """Return the fastest runs of the anchor and of a record's own cell in their common rounds; empty without an anchor.
+
+    Records of older versions do not say how many runs were compared: all.
+    """
+    every = bursts_of(record)
+    anchor: Bursts = {}
+    own: Bursts = {}
+    for one in record.get("anchor", {}).get("blocks", []):
+        block, rounds = one["block"], [int(number) for number in one["rounds"]]
+        counts = one.get("runs") or [None] * len(rounds)
+        anchor[block] = {n: np.array([float(ms)]) for n, ms in zip(rounds, one["fastest_ms"], strict=True)}
+        compared = [(n, runs) for n, runs in zip(rounds, counts, strict=True) if n in every.get(block, {})]
+        own[block] = {n: every[block][n][:runs].min(keepdims=True) for n, runs in compared}
+    return anchor, own
 
 
 def log_ratios(a: Bursts, b: Bursts) -> list[float]:
@@ -69,7 +95,17 @@ def log_ratios(a: Bursts, b: Bursts) -> list[float]:
 def _by_round(a: Bursts, b: Bursts) -> list[NDArray[np.float64]]:
     """Return log(b / a) for each common round, block by block."""
     common = {block: sorted(rounds.keys() & b.get(block, {}).keys()) for block, rounds in a.items()}
-    return [np.log([b[block][n] / a[block][n] for n in rounds]) for block, rounds in common.items() if rounds]
+    return [
+        np.log([_ratio(a[block][number], b[block][number]) for number in rounds])
+        for block, rounds in common.items()
+        if rounds
+    ]
+
+
+def _ratio(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Return the ratio of the fastest runs of two bursts, of equally many runs."""
+    runs = min(len(a), len(b))
+    return float(b[:runs].min() / a[:runs].min())
 
 
 def _floor(a: Bursts, b: Bursts) -> float:
@@ -101,7 +137,7 @@ def through_anchor(a: Record, b: Record, error: float) -> Interval | None:
     """Return the interval of log(b / a) of cells that each ran beside the same anchor; None if that is not so."""
     if not same_anchor(a, b):
         return None
-    pairs = [(anchor_of(one), bursts_of(one)) for one in (a, b)]
+    pairs = [_beside_anchor(one) for one in (a, b)]
     first, second = (log_ratios(*pair) for pair in pairs)
     floors = (_floor(*pairs[0]), _floor(*pairs[1]))
     return difference_of_means(first, second, error, floors) if first and second else None
@@ -116,7 +152,7 @@ def same_anchor(a: Record, b: Record) -> bool:
 
 def to_anchor(record: Record) -> LatencyRatio | None:
     """Return a cell's latency as a ratio of the anchor's; None where it has no anchor."""
-    anchor, own = anchor_of(record), bursts_of(record)
+    anchor, own = _beside_anchor(record)
     values = log_ratios(anchor, own)
     if not values:
         return None
@@ -138,7 +174,7 @@ def read_record(measurement: Measurement, folder: Path | None) -> Record | None:
     try:
         record: Record = read_json(path)
         bursts, error = bursts_of(record), record["error"]
-        times = [ms for blocks in (bursts, anchor_of(record)) for rounds in blocks.values() for ms in rounds.values()]
+        times = fastest_runs(bursts) + fastest_runs(_beside_anchor(record)[0])
     except (InputError, ValueError, TypeError, KeyError, AttributeError, OverflowError):
         return None
     possible = any(bursts.values()) and min(times) >= SHORTEST_MS and max(times) <= LONGEST_MS

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..core.formatting import ms
-from .bursts import Bursts
+from .bursts import Bursts, fastest_runs
 
 # Of a Raspberry Pi's firmware: what was so at the time.
 _FLAGS = {
@@ -26,7 +26,7 @@ def change_of_speed(bursts: Bursts) -> list[str]:
 
     Neither load nor stolen time shows that, say, the host's other guests share its cores and caches.
     """
-    times = [took for rounds in bursts.values() for took in rounds.values()]
+    times = fastest_runs(bursts)
     if len(times) < _ENOUGH:
         return []
     fast, slow = np.percentile(times, (10, 90))

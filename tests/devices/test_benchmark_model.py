@@ -261,6 +261,6 @@ def test_several_inputs_and_outputs_are_found_by_name_and_stored_in_their_own_ty
 
 def test_a_server_that_warms_up_before_each_burst_says_how_many_runs_it_tells() -> None:
     process = {"warmup_ms": [10.0]}
-    assert burst_of(process, Plan(), 8) == (6, 1, 8)
-    assert burst_of({**process, "runs_each": 3}, Plan(), 8) == (3, 0, 8)
-    assert burst_of({**process, "runs_each": 3}, Plan(min_runs=50), 8) == (3, 0, 17)
+    assert burst_of(process, Plan(), 0.06) == (6, 1, 7)
+    assert burst_of({**process, "runs_each": 3}, Plan(), 0.06) == (3, 0, 8)
+    assert burst_of({**process, "runs_each": 3}, Plan(min_runs=50), 0.06) == (3, 0, 17)
