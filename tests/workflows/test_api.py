@@ -26,6 +26,7 @@ from edgeproof.workflows.files import Files
 
 from ..conftest import TinyRun
 from ..support.bundle_models import mean_colour_model
+from ..support.quick import OPTIONS, QUICK
 
 COLOURS = ("blue", "green", "red")
 HOSTILE = "<script>alert(1)</script>\x1b[2J&"
@@ -66,7 +67,8 @@ def measured(model: Path, samples: tuple[Any, Any], tmp_path_factory: pytest.Tem
     def work() -> None:
         files = [model, Artifact("lost", "colour", "tflite", "int4", None, status="crashed", reason="out of memory")]
         budget = {"min_accuracy": 0.5}
-        runs.append(ep.evaluate(files, samples, "local/litert", value_range=(0, 255), out=out, budget=budget))
+        options: dict[str, Any] = {"value_range": (0, 255), "out": out, "budget": budget, "latency": QUICK}
+        runs.append(ep.evaluate(files, samples, "local/litert", **options))
 
     processes = psutil.Process().children(recursive=True)  # other tests may still hold theirs
     before, tempfile.tempdir = tempfile.tempdir, str(temporary)
@@ -111,13 +113,14 @@ def test_evaluate_does_what_the_command_does(
     budget = {"max_bytes": 100_000, "min_accuracy": 0.2}
     run = ep.evaluate(
         [model], source, ["local/litert"], value_range=(0, 255), labels="from-folders", resize="crop", out=out,
-        budget=ep.Budget(**budget), latency={"threads": 2, "processes": 2},
+        budget=ep.Budget(**budget), latency={"threads": 2, **QUICK},
     )  # fmt: skip
     assert run.results.measurements[0].latency_ms.threads == 2
     assert run.results.measurements[0].latency_ms.processes == 2
     document = printed(
         capfd, "evaluate", model, "--data", source, "--on", "local/litert", "--value-range", "0,255", "--labels",
-        "from-folders", "--resize", "crop", "--out", out, "--latency", "threads=2", "--latency", "processes=2",
+        "from-folders", "--resize", "crop", "--out", out, "--latency", "threads=2",
+        *OPTIONS,
         *(f"--budget={key}={value}" for key, value in budget.items()),
     )  # fmt: skip
     assert _without_times(document) == _without_times(run.results.to_json())
@@ -242,8 +245,9 @@ def test_an_interrupt_leaves_neither_processes_nor_temporary_files(
     before = psutil.Process().children(recursive=True)  # other tests may still hold theirs
     with pytest.raises(KeyboardInterrupt):
         ep.evaluate(
-            model, samples, "local/litert", value_range=(0, 255), out=tmp_path / "run", progress=Interrupting(task)
-        )
+            model, samples, "local/litert", value_range=(0, 255), out=tmp_path / "run", progress=Interrupting(task),
+            latency=QUICK,
+        )  # fmt: skip
     assert not list((tmp_path / "temporary").iterdir())
     assert not [process for process in psutil.Process().children(recursive=True) if process not in before]
 

@@ -18,7 +18,7 @@ from ..support.array_data import ACCURACY, COUNT, X, Y
 from ..support.micro_files import FEATURES, dense
 
 pandas = pytest.importorskip("pandas", reason="pandas is not here", exc_type=ImportError)
-QUICK = {"processes": 1, "max_seconds": 0, "run_seconds": 0.05}
+QUICK = {"processes": 1, "max_seconds": 0, "run_seconds": 0.02, "warmup_seconds": 0}
 
 
 class Dataset:
