@@ -93,7 +93,8 @@ def test_every_feed_gives_what_numpy_gives(case: str, tmp_path: Path) -> None:
         np.testing.assert_allclose(found, values_of(rows, case), rtol=1e-5, atol=2e-6)
 
 
-@pytest.mark.parametrize("case", CASES)
+# "bgr" is within "caffe", and "channels first" within "torch".
+@pytest.mark.parametrize("case", ["mean and std", "caffe", "torch"])
 def test_a_supplied_file_is_exported_measured_diagnosed_and_bundled(
     case: str, pictures: dict[Path, int], tmp_path: Path
 ) -> None:

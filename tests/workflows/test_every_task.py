@@ -116,7 +116,13 @@ def interval(case: Case, answers: Answers, y: Any) -> tuple[float, float] | None
     return float(low), float(high)
 
 
-@pytest.mark.parametrize("name", CASES)
+# Other modules take these kinds through the commands one by one, with figures of their own.
+THOROUGH = {"detector", "tagger", "yes", "conv1d", "grey", "wide", "vectors", "waves"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.thorough if name in THOROUGH else ()) for name in CASES]
+)
 def test_every_figure_is_that_of_an_independent_computation(
     name: str, model_of: Callable[[str], Path], tmp_path: Path
 ) -> None:
