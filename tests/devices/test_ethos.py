@@ -23,6 +23,7 @@ from edgeproof.report import html, markdown
 
 from ..support.example_results import HOSTILE, terminal
 from ..support.micro_files import CLASSES, dense, features
+from ..support.quick import QUICK
 
 pytest.importorskip("ethosu.vela", reason="ethos-u-vela is not installed here")
 U55 = Target("ethos-u55", "vela")
@@ -104,9 +105,8 @@ def test_an_evaluation_shows_the_estimate_beside_what_was_run_and_never_recommen
     artifact = dense(tmp_path / "m--tflite-int8.tflite", "int8")
     x = np.load(features(tmp_path / "x.npy"))
     targets = [str(U55), "local/litert"]
-    latency = {"processes": 2, "max_seconds": 5}
     data = (x, np.arange(len(x)) % CLASSES)
-    run = evaluate([artifact], data, targets, out=tmp_path / "out", latency=latency, budget={"max_latency_ms": 1000})
+    run = evaluate([artifact], data, targets, out=tmp_path / "out", latency=QUICK, budget={"max_latency_ms": 1000})
     results = load_results(run.folder)
     npu, cpu = results.measurements
     assert (npu.status, npu.kind, npu.accuracy, npu.latency_ms) == ("ok", "estimated", None, None), npu.reason

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from edgeproof.core.artifact import Artifact, TensorSpec
-from edgeproof.core.recipe import Data, Evaluate
+from edgeproof.core.recipe import Data, Evaluate, LatencyTable
 from edgeproof.core.run_log import RunLog
 from edgeproof.export.bundle import Bundle, closeness
 from edgeproof.export.bundle.escape import TEMPLATES
@@ -27,6 +27,7 @@ from edgeproof.workflows.evaluate import evaluate_files
 from ..conftest import TinyRun
 from ..support.bundle_models import mean_colour_model
 from ..support.bundles import bundle_of, by_hand, compiles, on_device
+from ..support.quick import QUICK
 
 # What stands in for an answer: the graph of `mean_colour_model` with other outputs.
 KINDS = ("scores", "values", "value", "picture", "several")
@@ -179,7 +180,7 @@ def test_a_bundle_of_an_evaluation_has_its_samples(tmp_path: Path) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (8, 8), tuple(40 * copy + 30 if i == number else 9 for i in range(3))).save(path)
     path = by_hand(tmp_path / "made")
-    settings = Evaluate(targets=("local/litert",))
+    settings = Evaluate(targets=("local/litert",), latency=LatencyTable(**QUICK))
     data = Data(source=f"folder:{tmp_path}/photos")
     with RunLog(None) as listener:
         evaluate_files([path], data, settings, tmp_path / "run", None, listener)

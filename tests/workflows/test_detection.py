@@ -31,7 +31,7 @@ from ..support.detectors import (
 )
 from ..support.external_imports import Heard
 
-QUICK = {"processes": 2, "max_seconds": 0, "run_seconds": 0.06, "warmup_seconds": 0.01}
+QUICK = {"processes": 1, "max_seconds": 0, "run_seconds": 0.02, "warmup_seconds": 0}
 
 
 def true_boxes(found: list[np.ndarray], side: int) -> list[dict[str, Any]]:
