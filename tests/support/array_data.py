@@ -17,6 +17,7 @@ from edgeproof.workflows.input_spec import InputSpec
 from edgeproof.workflows.samples import Samples
 
 from .micro_files import CLASSES, FEATURES
+from .quick import ONCE, as_options
 
 COUNT = 40
 X = np.random.default_rng(5).normal(0, 1, (COUNT, FEATURES)).astype(np.float32)
@@ -38,8 +39,8 @@ def table(path: Path, target: Any = Y, features: Any = X, more: Callable[[int], 
 
 
 def measured(file: Path, folder: Path, source: str, edgeproof: Callable[..., str], *options: str) -> Any:
-    edgeproof("evaluate", file, "--data", source, "--on", "local/litert", "--latency", "processes=1", "--latency",
-              "run_seconds=0.05", "--out", folder / "out", *options)  # fmt: skip
+    edgeproof("evaluate", file, "--data", source, "--on", "local/litert", *as_options(ONCE),
+              "--out", folder / "out", *options)  # fmt: skip
     results = json.loads((folder / "out" / "results.json").read_text("utf-8"))
     assert results["data"]["source"] == source
     (row,) = results["measurements"]

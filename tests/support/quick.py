@@ -2,5 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+
+def as_options(latency: dict[str, Any]) -> tuple[str, ...]:
+    """The options of `edgeproof evaluate` for it."""
+    return tuple(f"--latency={key}={value}" for key, value in latency.items())
+
+
 QUICK = {"processes": 2, "warmup_seconds": 0.01, "run_seconds": 0.02}
-OPTIONS = tuple(f"--latency={key}={value}" for key, value in QUICK.items())  # for `edgeproof evaluate`
+OPTIONS = as_options(QUICK)
+ONCE = {**QUICK, "processes": 1}  # no interval

@@ -26,6 +26,7 @@ from edgeproof.workflows.samples import Samples
 from ..support.external_imports import Heard
 from ..support.metrics import mean_iou
 from ..support.picture_models import prepared_pixels
+from ..support.quick import ONCE, as_options
 
 HIGH, WIDE = 24, 32
 CLASSES = 3
@@ -113,7 +114,7 @@ def test_the_mean_iou_is_that_of_numpy(resize: str, tmp_path: Path, edgeproof: C
     Image.fromarray(stored[0]).save(tmp_path / "data" / "masks" / "8.png")
     file = segmenter(tmp_path / "m.onnx")
     edgeproof("evaluate", file, "--data", f"masks:{tmp_path / 'data'}", "--resize", resize, "--on", "local/onnxruntime",
-              "--latency", "processes=1", "--latency", "run_seconds=0.05", "--out", tmp_path / "out")  # fmt: skip
+              *as_options(ONCE), "--out", tmp_path / "out")  # fmt: skip
     results = json.loads((tmp_path / "out" / "results.json").read_text("utf-8"))
     (row,) = results["measurements"]
     shape = (HIGH, WIDE, 3)
@@ -202,8 +203,7 @@ def test_class_names_in_the_folder_are_found_among_those_of_the_model(tmp_path: 
     Image.new("RGB", (2, 2), (0, 0, 255)).save(tmp_path / "data" / "images" / "a.png")
     Image.fromarray(numbers).save(tmp_path / "data" / "masks" / "a.png")
     (tmp_path / "data" / "classes.txt").write_text("sky\nroad\n", "utf-8")
-    quick = {"processes": 1, "max_seconds": 0, "run_seconds": 0.05}
-    options: dict[str, Any] = {"latency": quick, "out": tmp_path / "out"}
+    options: dict[str, Any] = {"latency": ONCE, "out": tmp_path / "out"}
     file, source = segmenter(tmp_path / "m.onnx"), f"masks:{tmp_path / 'data'}"
     run = ep.evaluate(file, source, "local/onnxruntime", labels=("road", "tree", "sky"), **options)
     (row,) = run.results.measurements
