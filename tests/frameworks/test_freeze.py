@@ -22,24 +22,23 @@ from edgeproof.frameworks.freeze import freeze, graph_sha256, verify
 from edgeproof.frameworks.tensorflow import fresh
 from edgeproof.train.external import import_model
 
-from ..conftest import made_by_plain_keras
+from ..conftest import made_by_plain_keras, made_once
 
 slow = pytest.mark.slow
 CONTRACT, LABELS = InputContract("image", (1, 12, 12, 3)), ("a", "b", "c")
 # What LiteRT's kernels of exp, tanh and GELU differ by from TensorFlow's; answers are of the size of one.
 TOLERANCE = {"gelu": 3e-4, "tflite:dynamic": 0.02, "tflite:float16": 1e-3}
 FILES = [
-    "swish2.keras", "swish2.h5", "swish2", "swish3.keras", "swish3",
-    "recurrent2.keras", "recurrent2", "recurrent3.keras", "recurrent3", "masked2", "streaming2.keras", "streaming3",
-    "augmented2.h5", "augmented3.keras", "gelu2.keras", "gelu3",
-    "float162.keras", "float162.h5", "float163", "bfloat162", "bfloat163.keras", "bfloat163.h5",
+    "swish2.keras", "swish2.h5", "swish3.keras", "recurrent2.keras", "recurrent3.keras", "recurrent3", "masked2",
+    "streaming2.keras", "streaming3", "augmented2.h5", "augmented3.keras", "gelu2.keras", "gelu3",
+    "float162.keras", "float162.h5", "float163", "bfloat162", "bfloat163.h5",
 ]  # fmt: skip
 
 
 @pytest.fixture(scope="session")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with files of plain Keras 2 and 3, and their answers, made by processes without any code of ours."""
-    return made_by_plain_keras("freeze_files.py", tmp_path_factory.mktemp("freeze"))
+    return made_once(tmp_path_factory, "freeze", lambda folder: made_by_plain_keras("freeze_files.py", folder).name)
 
 
 def rows(files: Path, name: str, model: Model) -> list[tuple[dict[str, Any], list[Any]]]:

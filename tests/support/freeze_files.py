@@ -26,7 +26,6 @@ def recurrent(keras: Any) -> Any:
     layers = keras.layers
     steps = keras.Input((7, 4), name="x")
     x = layers.LSTM(6, return_sequences=True)(steps)
-    x = layers.Bidirectional(layers.LSTM(5, return_sequences=True))(x)
     x = layers.SimpleRNN(5, return_sequences=True)(x)
     x = layers.GRU(5, reset_after=False, return_sequences=True)(x)
     x = layers.Bidirectional(layers.GRU(4))(x)
@@ -71,11 +70,10 @@ def gelu(keras: Any) -> Any:
     layers = keras.layers
     image = keras.Input((16, 16, 3), name="x")
     x = layers.Reshape((16, 32))(layers.Conv2D(32, 4, strides=4)(image))
-    for _ in range(3):
-        y = layers.LayerNormalization()(x)
-        x = layers.Add()([x, layers.MultiHeadAttention(2, 16)(y, y)])
-        y = layers.Dense(64, activation="gelu")(layers.LayerNormalization()(x))
-        x = layers.Add()([x, layers.Dense(32)(y)])
+    y = layers.LayerNormalization()(x)
+    x = layers.Add()([x, layers.MultiHeadAttention(2, 16)(y, y)])
+    y = layers.Dense(64, activation="gelu")(layers.LayerNormalization()(x))
+    x = layers.Add()([x, layers.Dense(32)(y)])
     return keras.Model(image, layers.Dense(3, name="y")(layers.GlobalAveragePooling1D()(x)))
 
 
@@ -99,6 +97,18 @@ def remembering(keras: Any) -> Any:
     return keras.Model(steps, layers.Dense(2, name="y")(layers.LSTM(5, stateful=True, name="memory")(steps)))
 
 
+# What the tests ask for, by version of Keras: a name without an ending is a SavedModel. Writing them takes the time.
+FILES = {
+    "2": [
+        "swish2.keras", "swish2.h5", "recurrent2.keras", "masked2.keras", "masked2",
+        "streaming2.keras", "augmented2.h5", "gelu2.keras", "float162.keras", "float162.h5", "bfloat162",
+        "remembering2.keras",
+    ],
+    "3": [
+        "swish3.keras", "recurrent3.keras", "recurrent3", "streaming3", "augmented3.keras", "augmented3",
+        "gelu3", "float163", "bfloat163.h5", "remembering3.keras",
+    ],
+}  # fmt: skip
 MODELS: dict[str, Callable[[Any], Any]] = {
     "swish": swish,
     "recurrent": recurrent,
@@ -132,19 +142,20 @@ def main(version: str, folder: Path) -> None:
     else:
         import keras
     for name, build in MODELS.items():
+        files = [file for file in FILES[version] if file.partition(".")[0] == f"{name}{version}"]
+        if not files:
+            continue
         keras.utils.set_random_seed(7)
         model = build(keras)
         for weights in model.weights:  # no bias or statistic stays at its start, where it would hide a fault
             value = np.asarray(weights)
             if value.dtype == np.float32 and "seed" not in weights.name:
                 weights.assign(value + np.random.default_rng(value.size).uniform(0, 0.2, value.shape))
-        for suffix in (".keras", ".h5"):
-            if (version, name, suffix) != ("3", "augmented", ".h5"):  # Keras 3 cannot write that one
-                model.save(str(folder / f"{name}{version}{suffix}"))
-        if version == "2":
-            model.save(str(folder / f"{name}{version}"))
-        elif name != "remembering":  # nor that one
-            model.export(str(folder / f"{name}{version}"), verbose=False)
+        for file in files:
+            if version == "2" or "." in file:
+                model.save(str(folder / file))
+            else:
+                model.export(str(folder / file), verbose=False)
         given = inputs_of(np, name, model)
         # The measure of a mixed model is the one of its weights that computes in float32.
         exact = plain_precision(keras, model) if name in ("float16", "bfloat16") else model
