@@ -12,6 +12,7 @@ from PIL import Image
 from edgeproof.frameworks import tensorflow
 
 from ..cli.test_commands import edgeproof
+from ..support.quick import ONCE, as_options
 
 pytestmark = pytest.mark.slow
 
@@ -59,9 +60,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_pictures_of_a_part_of_the_classes_prove_the_file_by_name(exported: Path, tmp_path: Path) -> None:
     files = [str(path) for path in sorted((exported / "out").glob("*.tflite"))]
-    command = ("evaluate", str(exported / "out" / "model"), *files, "--on", "local/litert", "--on", "local/tensorflow",
-               "--latency", "processes=2", "--json", "--out", str(tmp_path / "e"))  # fmt: skip
-    done = edgeproof(*command, "--data", f"folder:{exported / 'classes'}")
+    command = ("evaluate", str(exported / "out" / "model"), *files, "--on", "local/litert", *as_options(ONCE), "--json",
+               "--out", str(tmp_path / "e"))  # fmt: skip
+    done = edgeproof(*command, "--on", "local/tensorflow", "--data", f"folder:{exported / 'classes'}")
     rows = {m["artifact"]: m for m in json.loads(done.stdout)["measurements"] if m["status"] == "ok"}
     assert len(rows) == 3
     assert all(row["accuracy"] == 1 and row["samples"] == 12 and row["agreement"] == 1 for row in rows.values())
@@ -79,19 +80,13 @@ def test_pictures_of_a_part_of_the_classes_prove_the_file_by_name(exported: Path
 def test_a_flat_folder_or_a_single_picture_shows_agreement(exported: Path, tmp_path: Path) -> None:
     file = str(next((exported / "out").glob("*int8.tflite")))
     model = str(exported / "out" / "model")
-    on = (
-        "--on",
-        "local/litert",
-        "--on",
-        "local/tensorflow",
-        "--latency",
-        "processes=2",
-        "--json",
-        "--out",
-        str(tmp_path / "e"),
-    )
-    for source, samples in ((f"folder:{exported / 'flat'}", 12), (f"images:{exported / 'flat' / 'red-0.png'}", 1)):
-        done = edgeproof("evaluate", model, file, "--data", source, *on)
+    float_file = str(next((exported / "out").glob("*float32.tflite")))
+    on = ("--on", "local/litert", *as_options(ONCE), "--json", "--out", str(tmp_path / "e"))
+    for float_model, source, samples in (
+        ((model, "--on", "local/tensorflow"), f"folder:{exported / 'flat'}", 12),
+        ((float_file,), f"images:{exported / 'flat' / 'red-0.png'}", 1),
+    ):
+        done = edgeproof("evaluate", *float_model, file, "--data", source, *on)
         rows = [m for m in json.loads(done.stdout)["measurements"] if m["status"] == "ok"]
         assert len(rows) == 2 and all(r["accuracy"] is None and r["agreement"] == 1 for r in rows)
         assert {row["samples"] for row in rows} == {samples}
