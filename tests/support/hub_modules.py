@@ -10,7 +10,7 @@ SIZE = 32
 CLASSES = 5
 LABELS = ("a", "b", "c")
 FAST = Train(epochs=2, batch_size=16, learning_rate=1e-2, fine_tune=FineTune(epochs=2, learning_rate=1e-2))
-LONG = Train(epochs=150, batch_size=16, learning_rate=0.1, patience=0)
+LONG = Train(epochs=50, batch_size=16, learning_rate=0.1, patience=0)
 
 
 class Heard(Silent):
@@ -72,7 +72,7 @@ def tf2_module(folder, gives="features", *, side=None, extra=None, trainable=Tru
     images = tf.TensorSpec([batch, side, side, 3], tf.float32, name="inputs")
     if extra:
 
-        @tf.function
+        @tf.function(autograph=False)
         def call(inputs, training=False, gain=1.0):
             return network(inputs, training, gain)
 
@@ -80,7 +80,7 @@ def tf2_module(folder, gives="features", *, side=None, extra=None, trainable=Tru
             call.get_concrete_function(images, training, tf.TensorSpec([], tf.float32, name="gain"))
     else:
 
-        @tf.function
+        @tf.function(autograph=False)
         def call(inputs, training=False):
             return network(inputs, training, 1.0)
 
@@ -91,7 +91,9 @@ def tf2_module(folder, gives="features", *, side=None, extra=None, trainable=Tru
     root.variables = [first, second, dense, gamma, beta, mean, variance]
     if trainable:
         root.trainable_variables = [first, second, gamma, beta]
-        root.regularization_losses = [tf.function(lambda: 0.5 * tf.nn.l2_loss(first), input_signature=[])]
+        root.regularization_losses = [
+            tf.function(lambda: 0.5 * tf.nn.l2_loss(first), input_signature=[], autograph=False)
+        ]
     tf.saved_model.save(root, str(folder))
     return folder
 

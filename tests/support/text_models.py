@@ -37,12 +37,12 @@ def bert_preprocessor(folder: Path, *, lower_case: bool = True, default_length: 
             self.table = table
             self.inner = tf_text.BertTokenizer(table, token_out_type=tf.int32, lower_case=lower_case)
 
-        @tf.function(input_signature=[strings])
+        @tf.function(input_signature=[strings], autograph=False)
         def __call__(self, texts):
             return self.inner.tokenize(texts)
 
     class Pack(tf.Module):
-        @tf.function
+        @tf.function(autograph=False)
         def __call__(self, inputs, seq_length=default_length):
             (tokens,) = inputs
             flat = tokens.merge_dims(-2, -1)[:, : seq_length - 2]
@@ -61,7 +61,7 @@ def bert_preprocessor(folder: Path, *, lower_case: bool = True, default_length: 
             else:
                 self.first, self.second = Tokenize(), Pack()
 
-        @tf.function(input_signature=[strings])
+        @tf.function(input_signature=[strings], autograph=False)
         def __call__(self, texts):
             first, second = (self.tokenize, self.bert_pack_inputs) if parts else (self.first, self.second)
             return second([first(texts)])
@@ -104,7 +104,7 @@ def bert_encoder(folder: Path, *, layers: int = 1, penalty: float = 0.0) -> Path
                 pooled = tf.nn.dropout(pooled, 0.1)
             return {"pooled_output": pooled, "sequence_output": x, "default": pooled}
 
-        @tf.function
+        @tf.function(autograph=False)
         def __call__(self, inputs, training=False):
             return self.run(inputs, training)
 

@@ -63,7 +63,10 @@ def test_preprocessing_in_the_model_is_the_familys_own(keras, family):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", TESTED)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.thorough) if n in ("InceptionV3", "MobileNetV2") else n for n in TESTED],
+)
 def test_the_model_takes_pixels_and_gives_what_keras_gives(name):
     _, keras = fresh(3)
     size, alpha = TESTED[name], NARROW.get(name)

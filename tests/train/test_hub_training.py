@@ -1,15 +1,15 @@
-"""Hub image modules in training: a frozen module with a head, fine-tuning, the kill in between, and export."""
+"""Hub image modules in training: a frozen module with a head, fine-tuning, the interruption in between, and export."""
 
-import subprocess
-import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from edgeproof.core.dataset import PreparedData
 from edgeproof.core.errors import InputError
+from edgeproof.core.model import Model
 from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Export, FineTune
 from edgeproof.core.variant import Variant
@@ -91,39 +91,50 @@ def test_a_saved_model_of_ones_own_is_trained_on_like_a_hub_module(learned, modu
     np.testing.assert_allclose(answers(model, images), answers(learned("features"), images), atol=1e-5)
 
 
-@pytest.mark.slow
-def test_trainable_moves_the_modules_variables_and_its_regularization_counts(modules, data, tmp_path, monkeypatch):
-    folder, seen = modules("features"), {}
-    real = fitting.fine_tune_phase
+@dataclass
+class Tuned:
+    """A module that was trained as a whole: the model, the phase that moved it, and its weights before that."""
+
+    model: Model
+    base: Any
+    phase: Any
+    start: list[np.ndarray]
+
+
+TUNE = FAST.model_copy(update={"fine_tune": FineTune(epochs=2, learning_rate=0.05)})
+
+
+@pytest.fixture(scope="module")
+def tuned(modules, data, tmp_path_factory):
+    real, seen = fitting.fine_tune_phase, {}
 
     def watched(base, *arguments, **named):
         phase = real(base, *arguments, **named)
-        seen["base"], seen["start"] = base, [v.numpy().copy() for v in phase.model.weights]
-        seen["names"], seen["phase"] = [v.name for v in phase.model.weights], phase
+        seen.update(base=base, phase=phase, start=[v.numpy().copy() for v in phase.model.weights])
         return phase
 
-    monkeypatch.setattr(fitting, "fine_tune_phase", watched)
-    how = replace_train(FAST, learning_rate=0.05)
-    model = trained(spec(folder, trainable=True), data, tmp_path / "a", how=how)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fitting, "fine_tune_phase", watched)
+        model = trained(spec(modules("features"), trainable=True), data, tmp_path_factory.mktemp("tuned"), how=TUNE)
+    return Tuned(model, **seen)
+
+
+@pytest.mark.slow
+def test_trainable_moves_the_modules_variables_and_its_regularization_counts(tuned, data):
+    model, weights = tuned.model, tuned.phase.model.weights
     assert [row["phase"] for row in model.history] == [1, 1, 2, 2]
-    layer = seen["base"].whole_layers[0]
+    layer = tuned.base.whole_layers[0]
     assert {v.name for v in layer.trainable_weights} == {"first:0", "second:0", "gamma:0", "beta:0"}
     (loss,) = layer.losses
     kernel = next(v for v in layer.trainable_weights if v.name == "first:0").numpy()
     assert float(loss) == pytest.approx(0.25 * (kernel**2).sum(), rel=1e-4)
-    assert {"mean:0", "variance:0"} <= set(seen["names"]), "running statistics belong into the checkpoint"
-    moved = {
-        n: np.abs(v.numpy() - s).max()
-        for n, v, s in zip(seen["names"], seen["phase"].model.weights, seen["start"], strict=True)
-    }
+    names = [v.name for v in weights]
+    assert {"mean:0", "variance:0"} <= set(names), "running statistics belong into the checkpoint"
+    moved = {n: np.abs(v.numpy() - s).max() for n, v, s in zip(names, weights, tuned.start, strict=True)}
     if model.history[-1]["val_loss"] == model.metrics["val_loss"]:
         assert all(moved[name] > 0 for name in ("first:0", "second:0", "mean:0"))
     frozen = answers(model, np.load(data.images("test")))
     assert np.isfinite(frozen).all()
-
-
-def replace_train(train, *, learning_rate):
-    return train.model_copy(update={"fine_tune": FineTune(epochs=2, learning_rate=learning_rate)})
 
 
 @pytest.mark.slow
@@ -135,7 +146,7 @@ def test_regularization_alone_shrinks_what_it_regularizes(modules, data):
     fresh(1)
     base = build_base(spec(modules("features"), trainable=True), ImageRequest(Path()))
     images, labels = data.rows("train")[:], np.load(data.targets("train"))
-    how = replace_train(FAST, learning_rate=1e-3)
+    how = FAST.model_copy(update={"fine_tune": FineTune(epochs=2, learning_rate=1e-3)})
     head = new_head(base.features, 3, how, 1)
     phase = fine_tune_phase(
         base, head, (images, images[:0]), (labels, labels[:0]), how, np.zeros(3, np.float32), seed=1, mixed=False,
@@ -148,42 +159,22 @@ def test_regularization_alone_shrinks_what_it_regularizes(modules, data):
     assert np.abs(after["mean:0"] - before["mean:0"]).max() > 0, "in training mode, batch norm keeps its statistics"
 
 
-KILLED = """
-import json, os, signal, sys
-from pathlib import Path
-from edgeproof.core.dataset import PreparedData
-from edgeproof.core.codec import from_json
-from edgeproof.core.recipe import ModelSpec, Train
-from edgeproof.train.fit import fit
+class Stopping(Silent):
+    """Ends the work when fine-tuning has begun, as an interruption does. `test_fit` has what a real kill leaves."""
 
-data, workspace, spec, train = sys.argv[1:]
-class Listener:
-    def progress(self, name, done, total, note=""):
-        if name == "fine-tune" and done >= 1:
-            os.kill(os.getpid(), signal.SIGKILL)
-    def note(self, level, message, **facts):
-        pass
-fit(ModelSpec(**json.loads(spec)), Train(**json.loads(train)), seed=3, data=from_json(PreparedData, json.loads(data)),
-    folder=Path(), workspace=Path(workspace), listener=Listener())
-"""
+    def progress(self, task, done, total, note=""):
+        if task == "fine-tune" and done >= 1:
+            raise KeyboardInterrupt
 
 
 @pytest.mark.slow
-def test_fine_tuning_that_was_killed_goes_on_to_the_same_model(modules, data, tmp_path):
-    import json
-
-    from edgeproof.core.codec import to_json
-
-    chosen = spec(modules("features"), trainable=True)
-    expected = trained(chosen, data, tmp_path / "a")
-
-    arguments = [json.dumps(to_json(data)), str(tmp_path / "b"), chosen.model_dump_json(), FAST.model_dump_json()]
-    killed = subprocess.run([sys.executable, "-c", KILLED, *arguments], capture_output=True, text=True, check=False)
-    assert killed.returncode == -9, killed.stderr
-    heard = Heard()
-    done = trained(chosen, data, tmp_path / "b", listener=heard)
+def test_fine_tuning_that_was_interrupted_goes_on_to_the_same_model(tuned, modules, data, tmp_path):
+    chosen, heard = spec(modules("features"), trainable=True), Heard()
+    with pytest.raises(KeyboardInterrupt):
+        trained(chosen, data, tmp_path, how=TUNE, listener=Stopping())
+    done = trained(chosen, data, tmp_path, how=TUNE, listener=heard)
     assert any("resuming after epoch 1" in note for note in heard.notes)
-    assert done.history == expected.history and done.sha256 == expected.sha256
+    assert done.history == tuned.model.history and done.sha256 == tuned.model.sha256
 
 
 @pytest.mark.slow

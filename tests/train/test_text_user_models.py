@@ -58,7 +58,9 @@ def answers(model: Model, artifact: Artifact, texts: list[str]) -> np.ndarray[An
     return np.concatenate([next(iter(run(**feed).values())) for feed in feeds])
 
 
-@pytest.mark.parametrize("mode", list(MODES))
+@pytest.mark.parametrize(
+    "mode", [pytest.param(mode, marks=pytest.mark.thorough) if mode in ("int", "multi_hot") else mode for mode in MODES]
+)
 def test_a_keras_file_with_text_vectorization_gives_a_file_of_token_ids(mode: str, tmp_path: Path) -> None:
     tf, _ = load()
     keras_model = vectorizing(mode)

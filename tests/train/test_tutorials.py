@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 
 def recipe_run(name, folder, *overrides, text=False):
-    """Train what a shipped recipe says (with fewer and smaller samples); return recipe, prepared data and model."""
+    """Train what a shipped recipe says, but for `overrides` that make it small; return recipe, data and model."""
     if text:
         from edgeproof.train.text.fit import fit_text as fit
     else:
@@ -91,6 +91,7 @@ def answers_of(model, images):
     return np.concatenate([serve(tf.constant(image[None]))["probabilities"] for image in images])
 
 
+@pytest.mark.thorough  # the two below are trained and compared the same way; hidden layers are in `test_head`, too
 def test_resnet50_with_a_hidden_layer_is_what_keras_makes_of_it(tmp_path):
     few = ("data.limit_train=80", "data.limit_test=20", "model.0.image_size=32")
     recipe, data, model = recipe_run("tutorial-resnet50.toml", tmp_path, *few)
@@ -115,7 +116,7 @@ def test_a_hub_classifier_below_a_new_head_is_what_hub_makes_of_it(tmp_path):
 
     from edgeproof.train.hub.efficientnet_lite import saved_model
 
-    few = ("data.limit_train=150", "data.limit_test=20", "model.0.image_size=64")
+    few = ("data.limit_train=80", "data.limit_test=20", "model.0.image_size=64", "train.epochs=3")
     recipe, data, model = recipe_run("tutorial-hub-efficientnet.toml", tmp_path, *few)
     images, labels = split_of(data)
     _, keras = fresh(recipe.seed)
