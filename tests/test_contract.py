@@ -120,6 +120,7 @@ def test_a_run_with_a_budget_keeps_its_keys_and_exit_statuses(
         document = json.loads(capfd.readouterr().out)
         part = {"budget": document["budget"], "recommendation": document["recommendation"]}
         contract.hold_document(f"run with budget.{limit} --json", part)
+        assert (document["recommendation"]["artifact"] is None) == (expected == 1)
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeproof.cli.main import COMMANDS
+from edgeproof.cli.main import COMMANDS, status
 from edgeproof.core.results import load_results
 from edgeproof.data import builtin
 
 from ..conftest import TinyRun, class_folders
 from ..support.contract import hold_document
+from ..support.quick import ONCE, as_options
 
 REPO = Path(__file__).parents[2]
 
@@ -36,6 +37,15 @@ def edgeproof(*arguments: str, status: int | None = 0, **more: str) -> subproces
     assert status is None or done.returncode == status, done.stderr
     assert "Traceback" not in done.stderr
     return done
+
+
+def printed(capfd: pytest.CaptureFixture[str], *arguments: str, expected: int | None = 0) -> str:
+    """Run a command in this process and return what it printed."""
+    capfd.readouterr()
+    outcome = status([*arguments])
+    said = capfd.readouterr()
+    assert expected in (None, outcome) and "Traceback" not in said.err, said.err
+    return said.out
 
 
 def loaded_by(code: str) -> set[str]:
@@ -69,12 +79,13 @@ def test_reading_results_loads_no_framework(tiny: TinyRun) -> None:
     assert not loaded_by(code) & {"tensorflow", "tf_keras", "keras", "onnx", "ai_edge_litert"}
 
 
-def test_help_names_every_command_and_the_exit_statuses() -> None:
+def test_help_names_every_command_and_the_exit_statuses(capfd: pytest.CaptureFixture[str]) -> None:
     text = edgeproof("--help").stdout
     assert all(command in text for command in COMMANDS)
     assert "2 the input is wrong" in text
     for command in COMMANDS:
-        assert "Usage:" in edgeproof(command, "--help").stdout
+        assert status([command, "--help"]) == 0
+        assert "Usage:" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -92,27 +103,35 @@ def test_help_names_every_command_and_the_exit_statuses() -> None:
         ("compare", "none", "none"),
     ],
 )
-def test_wrong_input_is_exit_status_2_with_a_message(arguments: tuple[str, ...]) -> None:
-    done = edgeproof(*arguments, status=2)
+def test_wrong_input_is_exit_status_2_with_a_message(
+    arguments: tuple[str, ...], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert status([*arguments]) == 2
+    said = capfd.readouterr()
+    assert said.err.strip() and not said.out and "Traceback" not in said.err
+
+
+def test_the_exit_status_is_that_of_the_process() -> None:
+    done = edgeproof("inspect", "none.tflite", status=2)
     assert done.stderr.strip() and not done.stdout
 
 
-def test_init_writes_a_recipe_that_runs(tmp_path: Path) -> None:
+def test_init_writes_a_recipe_that_runs(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "my recipe.toml"
     edgeproof("init", str(path))
-    assert "init" not in edgeproof("init", str(path), status=2).stdout
+    assert "init" not in printed(capfd, "init", str(path), expected=2)
     from edgeproof import load_recipe
 
     assert load_recipe(path).model[0].backbone == "package:mobilenet_v2"
     class_folders(path.parent / 'a"b')
-    edgeproof("init", str(path), "--force", "--data", 'folder:a"b', "--backbone", "keras:MobileNet")
+    printed(capfd, "init", str(path), "--force", "--data", 'folder:a"b', "--backbone", "keras:MobileNet")
     assert load_recipe(path).data.source == 'folder:a"b'
 
 
 @pytest.mark.parametrize("command", ["devices", "doctor"])
-def test_what_is_here_is_told_as_text_and_as_json(command: str) -> None:
-    assert "local/litert" in edgeproof(command, status=None).stdout
-    assert json.loads(edgeproof(command, "--json", status=None).stdout)
+def test_what_is_here_is_told_as_text_and_as_json(command: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert "local/litert" in printed(capfd, command, expected=None)
+    assert json.loads(printed(capfd, command, "--json", expected=None))
 
 
 @pytest.mark.slow
@@ -146,30 +165,19 @@ def test_run_prints_one_json_document_or_the_table_and_the_report(tiny: TinyRun,
 
 
 @pytest.mark.slow
-def test_the_budget_sets_the_exit_status(tiny: TinyRun, tmp_path: Path) -> None:
-    recipe = tmp_path / "tiny.toml"
-    recipe.write_text(tiny.recipe.to_toml())
-    out = tmp_path / "copy"
-    shutil.copytree(tiny.folder, out)
-    edgeproof("run", str(recipe), "--out", str(out), "--set", "budget.max_accuracy_drop=1", status=0)
-    done = edgeproof("run", str(recipe), "--out", str(out), "--set", "budget.max_bytes=10", "--json", status=1)
-    assert json.loads(done.stdout)["recommendation"]["artifact"] is None
-
-
-@pytest.mark.slow
-def test_report_inspect_and_compare(tiny: TinyRun, tmp_path: Path) -> None:
+def test_report_inspect_and_compare(tiny: TinyRun, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(tiny.folder, tmp_path / "copy")
     (tmp_path / "copy" / "report.html").unlink()
-    edgeproof("report", str(tmp_path / "copy"))
+    printed(capfd, "report", str(tmp_path / "copy"))
     assert (tmp_path / "copy" / "report.html").exists()
     file = tiny.folder / "artifacts" / "tiny--tflite-int8-int8io.tflite"
-    facts = json.loads(edgeproof("inspect", str(file), "--json").stdout)
+    facts = json.loads(printed(capfd, "inspect", str(file), "--json"))
     assert facts["inputs"][0]["dtype"] == "int8" and facts["inputs"][0]["scale"] > 0
     assert {"name": "CONV_2D", "version": 3}.items() <= next(o for o in facts["ops"] if o["name"] == "CONV_2D").items()
-    assert "CONV_2D" in edgeproof("inspect", str(file)).stdout
-    facts = json.loads(edgeproof("inspect", str(file.with_name("tiny--onnx-float32.onnx")), "--json").stdout)
+    assert "CONV_2D" in printed(capfd, "inspect", str(file))
+    facts = json.loads(printed(capfd, "inspect", str(file.with_name("tiny--onnx-float32.onnx")), "--json"))
     assert facts["inputs"][0]["shape"] == [1, 32, 32, 3] and facts["outputs"][0]["name"] == "probabilities"
-    assert json.loads(edgeproof("compare", str(tiny.folder), str(tiny.folder), "--json").stdout)
+    assert json.loads(printed(capfd, "compare", str(tiny.folder), str(tiny.folder), "--json"))
 
 
 @pytest.fixture
@@ -212,7 +220,7 @@ def test_evaluate_proves_finished_files(tiny: TinyRun, tmp_path: Path, pictures:
     done = edgeproof(
         "evaluate", str(bare), str(folder / "tiny--onnx-float32.onnx"), str(tiny.folder / "models" / "tiny"),
         "--data", f"csv:{pictures}", "--on", "local/litert", "--on", "local/onnxruntime", "--on", "local/tensorflow",
-        "--out", str(tmp_path / "e"), "--json", "--labels", "from-folders", "--latency", "processes=2",
+        "--out", str(tmp_path / "e"), "--json", "--labels", "from-folders", *as_options(ONCE),
     )  # fmt: skip
     document = json.loads(done.stdout)
     hold_document("evaluate --json", document)

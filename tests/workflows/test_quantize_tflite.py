@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgeproof.cli.main import status
 from edgeproof.core.artifact import Artifact
 from edgeproof.core.maker import CONVERTER
 from edgeproof.core.recipe import Data, Evaluate
@@ -21,6 +22,7 @@ from edgeproof.tflite import objects
 from edgeproof.tflite.writer import write
 from edgeproof.workflows.evaluate import evaluate_files
 
+from ..support.quick import QUICK
 from ..support.scheme_files import Files, shared
 
 pytestmark = pytest.mark.slow
@@ -73,7 +75,7 @@ def test_a_supplied_file_is_quantized_and_proved(
     assert int8["calibration"]["samples"] == 40 and int8["contract"]["kind"] == "image"
     (beside,) = out.glob("*--tflite-float32.tflite")
     assert beside.read_bytes() == mine.read_bytes()
-    quick = Evaluate.model_validate({"targets": ["local/litert"], "latency": {"processes": 1, "run_seconds": 0.05}})
+    quick = Evaluate.model_validate({"targets": ["local/litert"], "latency": QUICK})
     with RunLog(None) as listener:
         measured = evaluate_files(sorted(out.glob("*.tflite")), Data(source=pictures), quick, tmp_path, None, listener)
     agreement = {row.artifact.rpartition("--")[2]: row.agreement or 0.0 for row in measured.results.measurements}
@@ -118,7 +120,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("why", REFUSED)
-def test_what_cannot_be_is_refused_before_anything_is_made(files: Files, mine: Path, tmp_path: Path, why: str) -> None:
+def test_what_cannot_be_is_refused_before_anything_is_made(
+    files: Files, mine: Path, tmp_path: Path, why: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     arguments, remedy = REFUSED[why]
     path = mine
     if why == "not a float file":
@@ -131,8 +135,9 @@ def test_what_cannot_be_is_refused_before_anything_is_made(files: Files, mine: P
         path.write_bytes(mine.read_bytes()[:3000])
     (tmp_path / "labels.txt").write_text("a\nb\nc")
     given = [str(tmp_path / "labels.txt") if argument == "LABELS" else argument for argument in arguments]
-    done = edgeproof("export", str(path), *given, "--out", str(tmp_path / "out"), status=2)
-    assert why in done.stderr and remedy in done.stderr
+    assert status(["export", str(path), *given, "--out", str(tmp_path / "out")]) == 2
+    said = " ".join(capfd.readouterr().err.split())
+    assert why in said and remedy in said
     assert not list((tmp_path / "out").glob("*.tflite"))
 
 
