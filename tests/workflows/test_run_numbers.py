@@ -13,6 +13,7 @@ from edgeproof.core.dataset import load_prepared
 from edgeproof.workflows.run_folder import source_run_of
 
 from ..support.number_data import MOTIONS, motion_recipe, tagged
+from ..support.quick import ONCE
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +38,12 @@ def test_numbers_of_a_table_are_measured_in_their_unit(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("\n".join(["a,b,load", *rows]), "utf-8")
     models = [{"name": "m", "backbone": "scratch:dense", "units": [8]}, {"name": "n", "backbone": "scratch:dense"}]
     made = run(
-        motion_recipe(tmp_path, data={"source": f"csv:{tmp_path / 't.csv'}", "target": "load"}, model=models),
+        motion_recipe(
+            tmp_path,
+            data={"source": f"csv:{tmp_path / 't.csv'}", "target": "load"},
+            model=models,
+            evaluate={"targets": ["local/litert"], "latency": ONCE},
+        ),
         tmp_path / "run",
     )
     files = tmp_path / "run" / "artifacts"
