@@ -23,11 +23,9 @@ def joint_model(
     loss, so that losses before and after can be compared.
     """
     tf, keras = load()
-    as_written = tf.autograph.experimental.do_not_convert  # rewriting what is called from here takes seconds
     moved = [*learned, *head.trainable_variables]
 
     class Joint(keras.Model):  # type: ignore[name-defined]
-        @as_written  # type: ignore[untyped-decorator]
         def call(self, inputs: Any, training: bool = False) -> Any:
             return head(embed(inputs, bool(training)), training=training)
 
@@ -43,7 +41,6 @@ def joint_model(
         def weights(self) -> list[Any]:
             return [*moved, *beside]
 
-        @as_written  # type: ignore[untyped-decorator]
         def train_step(self, data: Any) -> dict[str, Any]:
             inputs, labels, weights = data
             with tf.GradientTape(watch_accessed_variables=False) as tape:
