@@ -37,6 +37,8 @@ QUICK = Quantize.model_validate(
         "cluster": {"clusters": 8, "epochs": 1, "learning_rate": 1e-3, "batch_size": 16},
     }
 )
+# Each phase of quantization-aware training is a graph of its own to build, which is most of the time.
+ONE_PHASE = QUICK.model_copy(update={"qat": QUICK.qat.model_copy(update={"frozen_epochs": 0})})
 
 
 @pytest.fixture(scope="module")
@@ -184,14 +186,14 @@ def test_quantization_aware_training_gives_integer_files_that_answer_as_float(sm
 
 
 @pytest.mark.slow
-def test_a_head_with_hidden_layers_is_trained_further_with_the_rest(tmp_path):
-    deep = fitted(tmp_path, head={"hidden": [12], "dropout": 0.1})
+def test_a_head_with_hidden_layers_is_trained_further_with_the_rest(small, tmp_path):
+    deep = fitted(tmp_path, small, head={"hidden": [12], "dropout": 0.1})
     assert {"hidden_1", "probabilities"} <= {layer.name for layer in network_of(deep).layers}
     opened = cut_head(deep.model)
     assert opened.kernel.shape == (12, len(LABELS)), "what is cut off is the last of the dense layers"
     expected = answers(deep.model, pixels(deep)).argmax(1)
     for kind, layers_ in (("qat", 8), ("pruned", None)):
-        model = further(deep, kind, tmp_path / kind)
+        model = further(deep, kind, tmp_path / kind, ONE_PHASE)
         assert model.tuning["head_only"] is False
         if layers_:
             assert model.tuning["layers"] == {"quantized": layers_, "total": layers_}

@@ -98,12 +98,18 @@ class Fitted:
     data: PreparedData
 
 
-def fitted(folder: Path, **train) -> Fitted:
-    """The float model, fine-tuned by `train.fit`, in `folder`; `train` are further keys of that table."""
-    (folder / "data").mkdir()
-    data = make_data(folder / "data")
-    path = trained_backbone(data, folder / "small.keras")
+def fitted(folder: Path, like: Fitted | None = None, **train) -> Fitted:
+    """The float model, fine-tuned by `train.fit`, in `folder`; `train` are further keys of that table.
+
+    With `like` its data and its backbone, which are beside its model, are taken.
+    """
+    if like is None:
+        (folder / "data").mkdir()
+        data = make_data(folder / "data")
+        path = trained_backbone(data, folder / "small.keras")
+    else:
+        data, path = like.data, like.data.folder.parent / "small.keras"
     spec = ModelSpec(name="small", backbone=f"file:{path.name}", image_size=SIZE, value_range=(0, 255))
     how = Train(epochs=30, batch_size=16, learning_rate=1e-2, patience=0, **train)
-    model = fit(spec, how, seed=3, data=data, folder=folder, workspace=folder / "model", listener=Silent())
+    model = fit(spec, how, seed=3, data=data, folder=path.parent, workspace=folder / "model", listener=Silent())
     return Fitted(model, data)
