@@ -67,7 +67,9 @@ def test_the_head_is_the_layers_that_the_recipe_names():
     assert all(np.abs(kernel).max() <= np.sqrt(6 / sum(kernel.shape)) for kernel in (k1, k2, k3)), "Glorot uniform"
 
 
-@pytest.mark.parametrize("rate", [0.0001, 0.2, 0.5, 0.99, 0.999999])
+@pytest.mark.parametrize(
+    "rate", [0.0001, 0.2, *(pytest.param(rate, marks=pytest.mark.thorough) for rate in (0.5, 0.99)), 0.999999]
+)
 def test_dropout_drops_its_rate_and_keeps_the_expected_value(rate):
     tf, _ = fresh(2)
     layer = new_dropout(rate, "dropout")
