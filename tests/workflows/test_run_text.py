@@ -24,6 +24,8 @@ from edgeproof.workflows.finished import Run
 from ..cli.test_commands import edgeproof
 from ..conftest import made_once, result_of, run_recipe
 from ..support.contract import hold_document
+from ..support.quick import ONCE, as_options
+from ..support.text_models import word_encoder
 
 pytestmark = pytest.mark.slow
 WORDS = {
@@ -65,8 +67,8 @@ def make_texts(folder: Path) -> TextRun:
         "data": {"source": f"csv:{folder / 'table.csv'}", "text_column": "said", "label_column": "about"},
         "model": [{"name": "pieces", **small}, {"name": "words", "tokenizer": "whitespace", **small}],
         "train": {"epochs": 12, "learning_rate": 0.02, "batch_size": 16, "seeds": [1, 2]},
-        "export": {"variants": ["tflite:float32", "tflite:dynamic", "tflite:int8", "onnx:float32"]},
-        "evaluate": {"diagnose": "none", "latency": {"processes": 2, "warmup_seconds": 0.01, "run_seconds": 0.02}},
+        "export": {"variants": ["tflite:float32", "tflite:int8", "onnx:float32"]},
+        "evaluate": {"diagnose": "none", "latency": ONCE},
     }
     return TextRun(folder / "run", folder / "table.csv", run_recipe(parse_recipe(recipe), folder / "run"), recipe)
 
@@ -159,7 +161,7 @@ def test_more_files_from_a_text_model_and_their_proof(texts: TextRun, tmp_path: 
     )
     (file,) = tmp_path.glob("*.tflite")
     proof = ("evaluate", str(file), "--data", source, "--on", "local/litert", "--out", str(tmp_path / "proof"))
-    (row,) = json.loads(edgeproof(*proof, "--json", *columns).stdout)["measurements"]
+    (row,) = json.loads(edgeproof(*proof, "--json", *columns, *as_options(ONCE)).stdout)["measurements"]
     assert row["accuracy"] > 0.9 and row["latency_ms"]["tokenize"] > 0
     assert "no column 'text'" in edgeproof(*proof, status=2).stderr
     images = ("evaluate", str(file), "--data", "builtin:fashion-mnist-mini", "--out", str(tmp_path / "no"))
@@ -171,12 +173,7 @@ def test_a_model_that_is_refused_is_a_row_and_a_hub_encoder_is_cut_at_its_token_
 ) -> None:
     encoder = tmp_path / "encoder"
     words = [word for group in WORDS.values() for word in group]
-    script = (
-        "import sys; from pathlib import Path; from tests.support.text_models import word_encoder; "
-        "word_encoder(Path(sys.argv[1]), sys.argv[2:], width=64)"
-    )
-    # TensorFlow in a process of its own, as ever; what it saves is loaded through hub.KerasLayer.
-    subprocess.run([sys.executable, "-c", script, str(encoder), *words], check=True, cwd=Path(__file__).parents[2])
+    word_encoder(encoder, words, width=64)
     hub = {"backbone": f"hub:{encoder}", "max_tokens": 24}
     recipe = {
         **texts.recipe,
