@@ -359,7 +359,7 @@ class Onnx(Session):
         # Threads that wait for work by spinning would slow down other processes' bursts.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         # x86 processors without VNNI add products of 8-bit numbers in 16 bits, and sums that do not fit are cut off:
-        # onnx:int8 of a MobileNetV2 was right 77 % of the time, where it is 86 % with this. No other one is affected.
+        # onnx:int8 of a MobileNetV2 was right 77 % of the time, where it is 86 % with this.
         options.add_session_config_entry("session.x64quantprecision", "1")
         return options
 
