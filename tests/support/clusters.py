@@ -74,7 +74,8 @@ def dask_cluster(folder: Path, workers: Sequence[str] = ()) -> Iterator[RunningC
         cluster.scheduler = _dask(command, log)
         _until("Scheduler at:", log, cluster.scheduler)
         until = time.monotonic() + _PATIENCE
-        while not facts.exists() and time.monotonic() < until:
+        # The file is there before its words are.
+        while not (facts.exists() and facts.read_text()) and time.monotonic() < until:
             time.sleep(0.05)
         cluster.address = json.loads(facts.read_text())["address"]
         for name in workers:
