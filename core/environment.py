@@ -65,8 +65,8 @@ def release_memory() -> None:
 def collector_paused() -> Iterator[None]:
     """Within this block Python does not look for unused reference cycles by itself.
 
-    Building a network makes a million objects that stay, and each of the searches that this sets off goes through all
-    of TensorFlow's: a sixth of the time.
+    Importing TensorFlow or building a network makes up to a million objects that stay, and each of the searches that
+    this sets off goes through all of them: a sixth of the time.
     """
     enabled = gc.isenabled()
     gc.disable()

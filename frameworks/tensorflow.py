@@ -6,7 +6,7 @@ import logging
 import os
 from typing import Any
 
-from ..core.environment import usable_cores
+from ..core.environment import collector_paused, usable_cores
 from ..core.extras import EXTRAS
 from ..core.maker import MAKERS, TFMOT
 
@@ -32,8 +32,9 @@ def load() -> tuple[Any, Any]:
     check_installed()
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import tensorflow as tf
-    import tf_keras
+    with collector_paused():
+        import tensorflow as tf
+        import tf_keras
 
     tf.get_logger().setLevel("ERROR")
     logging.getLogger("absl").setLevel(logging.ERROR)
@@ -48,7 +49,8 @@ def load_tfmot() -> Any:
     """
     check_tfmot_installed()
     load()
-    import tensorflow_model_optimization as tfmot
+    with collector_paused():
+        import tensorflow_model_optimization as tfmot
 
     return tfmot
 

@@ -6,6 +6,7 @@ its converter can crash a process, and because two runtimes in one process distu
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -177,6 +178,7 @@ def main() -> None:
     from ..frameworks import tensorflow
 
     tensorflow.load()  # while the caller still prepares the first job
+    gc.freeze()  # its modules stay: the searches for cycles that each conversion starts need not go through them
     for line in sys.stdin:
         job = json.loads(line)
         try:
