@@ -51,6 +51,7 @@ def outputs_of_the_int16_file(model: Any, samples: Any) -> Any:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough  # a whole network through the converter, twice; what is done to each layer is tried below
 def test_random_weights_become_fit_for_16_bits(samples: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[2]))
     from benchmarks.statistics_from_data import calibrate_random_weights

@@ -15,6 +15,7 @@ import pytest
 
 from edgeproof.core import children
 from edgeproof.core.codec import to_json
+from edgeproof.core.errors import EdgeproofError
 from edgeproof.core.progress import Silent
 from edgeproof.train.external import ImportOptions
 from edgeproof.workflows import tensorflow_process
@@ -171,9 +172,11 @@ def test_a_saved_model_that_never_answers_is_given_up(tmp_path: Path, monkeypatc
     root = tf.train.Checkpoint()
     root.__call__ = tf.function(waits, input_signature=[tf.TensorSpec([1, 3], tf.float32)])
     tf.saved_model.save(root, str(tmp_path / "m"))
-    options = to_json(ImportOptions())
-    monkeypatch.setitem(tensorflow_process.SILENCE, "import", 45.0)
+    asked = {"name": "m", "workspace": str(tmp_path / "w"), "options": to_json(ImportOptions())}
     with TensorFlowProcess(tmp_path / "log.txt", Silent()) as process:
-        with pytest.raises(CrashError, match="it reported nothing for 45 s") as caught:
-            process.call("import", path=str(tmp_path / "m"), name="m", workspace=str(tmp_path / "w"), options=options)
+        with pytest.raises(EdgeproofError):  # it has started when it answers; what takes time below is the model
+            process.call("import", path=str(tmp_path / "none"), **asked)
+        monkeypatch.setitem(tensorflow_process.SILENCE, "import", 8.0)
+        with pytest.raises(CrashError, match="it reported nothing for 8 s") as caught:
+            process.call("import", path=str(tmp_path / "m"), **asked)
         assert caught.value.status == "timeout"
