@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -71,6 +72,8 @@ def edgeproof() -> None:
 
 def main() -> None:
     """Run the command line and exit with its status."""
+    # Modules make objects that stay; looking for garbage after every 700 takes a fifth of the time of a short command.
+    gc.set_threshold(20_000)
     signal.signal(signal.SIGTERM, _terminate)
     write_out_what_is_not_encodable()
     _bash_completion()
