@@ -32,7 +32,7 @@ def compare(
     latency: Mapping[str, Any] | None = None,
     progress: Listener | None = None,
 ) -> Comparison:
-    """Compare two runs cell by cell: accuracy, latency and size of the files and targets that both have.
+    """Compare two runs cell by cell: metric, latency and size of the files and targets that both have.
 
     Args:
         run_a: a run, the folder of one, its results.json, or results. Results alone have no raw latencies:

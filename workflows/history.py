@@ -25,7 +25,7 @@ def history(
     *,
     out: str | os.PathLike[str] | None = None,
 ) -> History:
-    """Show how accuracy, latency and size of each file on each target went over runs.
+    """Show how the metric, latency and size of each file on each target went over runs.
 
     Args:
         runs: runs, their folders or results.json, or results; in any order, since each says when it was started.

@@ -37,7 +37,7 @@ def command(
     junit: Path | None,
     as_json: bool,
 ) -> int:
-    """Compare RUN_A and RUN_B (folders or results.json): accuracy, latency and size of the cells that both have.
+    """Compare RUN_A and RUN_B (folders or results.json): metric, latency and size of the cells that both have.
 
     With --fail-on the exit status is 1 when a limit is not met: the interval of the change lies wholly beyond it. A
     limit that the samples or latencies cannot show is reported, and fails only with --strict. With --remeasure the

@@ -7,14 +7,14 @@ from pathlib import Path
 import click
 
 
-@click.command(short_help="Draw accuracy, latency and size over several runs.")
+@click.command(short_help="Draw the task's metric, latency and size over several runs.")
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("history.html"), show_default=True, help="The HTML page."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document, and write a page only with --out.")
 def command(runs: tuple[Path, ...], out: Path, as_json: bool) -> None:
-    """Show how accuracy, latency and size of each file went over RUNS (folders or results.json), oldest first.
+    """Show how the metric, latency and size of each file went over RUNS (folders or results.json), oldest first.
 
     A change is named where it is distinguishable from the run before; the page draws all runs.
 
