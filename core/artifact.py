@@ -12,7 +12,7 @@ from .boxes import BoxReading
 from .model import InputContract
 from .remedies import Origin
 from .sanitize import checked_name, slug
-from .variant import SCHEMES, SUFFIX, Variant
+from .variant import SCHEMES, SUFFIX, X86_SUMS, Variant
 
 Status = Literal["ok", "unsupported", "failed", "crashed", "timeout", "skipped"]
 
@@ -138,6 +138,8 @@ class Artifact:
     """Number of validation samples, in the order of trials, that the choice of this file was based on."""
     task: Annotated[str, LATER] = ""
     """The task other than classification that the model was trained for here; empty: classification, or not known."""
+    signed_sums: Annotated[bool, LATER] = False
+    """Of an .onnx file of another make: it sums products of 8-bit integers with signed weights (`variant.X86_SUMS`)."""
 
     def __post_init__(self) -> None:
         """Raise InputError unless `id`, which names files, is a plain file name."""
@@ -151,6 +153,8 @@ class Artifact:
     @property
     def caution(self) -> str:
         """What an app has to do for the file to answer as it was measured; empty: nothing."""
+        if not self.made_by:  # of another make: its operators and weights say it
+            return X86_SUMS if self.signed_sums else ""
         scheme = SCHEMES.get(self.format, {}).get(self.scheme)  # None for a scheme of another version of Edgeproof
         return scheme.caution if scheme else ""
 

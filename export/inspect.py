@@ -11,6 +11,7 @@ from ..core.artifact import Operator, TensorSpec
 from ..core.errors import InputError
 from ..core.inputs import check_plain
 from ..core.opset import RUNTIME_OF
+from ..core.variant import X86_SUMS
 from ..tflite.delegates import estimate
 from ..tflite.graph import Graph, Node, Tensor, read_graph
 from ..tflite.kernels import since
@@ -49,8 +50,8 @@ class Contents:
     tensor types, storage. `quantized` are the tensors with scales. `metadata` holds ``entries`` (the names of the
     file's metadata buffers), its TFLite metadata (`tflite.metadata.read_metadata`), ``labels`` (names of label files)
     and ``appended`` (files in the ZIP behind the model); for ONNX the properties. `delegates` estimate what
-    accelerators would refuse
-    (`tflite.delegates.estimate`).
+    accelerators would refuse (`tflite.delegates.estimate`). `signed_sums`: of ONNX, whether it sums products of 8-bit
+    integers with signed weights.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -63,6 +64,7 @@ class Contents:
     needs: tuple[Need, ...] = ()
     quantized: tuple[Quantized, ...] = ()
     delegates: tuple[dict[str, Any], ...] = ()
+    signed_sums: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -164,11 +166,13 @@ def _onnx(path: Path) -> Contents:
     )
     opset = graph.opsets.get("", 0)
     oldest_ort = RUNTIME_OF.get(opset, "")
+    unknown = "" if oldest_ort else f"opset {opset} is not in the table of ONNX Runtime releases"
     return Contents(
         inputs=graph.inputs,
         outputs=graph.outputs,
         ops=ops,
         min_runtime=f"onnxruntime {oldest_ort}" if oldest_ort else "",
         metadata=dict(graph.properties),
-        notes=() if oldest_ort else (f"opset {opset} is not in the table of ONNX Runtime releases",),
+        signed_sums=graph.signed_sums,
+        notes=tuple(filter(None, (unknown, X86_SUMS if graph.signed_sums else ""))),
     )

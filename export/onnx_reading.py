@@ -24,17 +24,28 @@ DTYPES = (
 )
 # fmt: on
 _TEXT = 10_000
+_INT8 = DTYPES.index("int8")
+# Operators that multiply 8-bit integers, of ONNX and of ONNX Runtime. Others do so as well where QuantizeLinear and
+# DequantizeLinear stand around them, which the runtime then fuses.
+_INTEGER = {
+    "MatMulInteger", "ConvInteger", "QLinearMatMul", "QLinearConv", "QGemm", "MatMulIntegerToFloat",
+    "DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "QAttention",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class OnnxGraph:
-    """Contents of a file. `operators` counts (operator, domain); `opsets` has the version of each domain."""
+    """Contents of a file. `operators` counts (operator, domain); `opsets` has the version of each domain.
+
+    `signed_sums`: products of 8-bit integers are summed, with signed weights (`core.variant.X86_SUMS`).
+    """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     operators: Counter[tuple[str, str]]
     opsets: dict[str, int]
     properties: dict[str, str]
+    signed_sums: bool = False
 
 
 def read_onnx(path: Path) -> OnnxGraph:
@@ -50,7 +61,8 @@ def _model(message: Message, path: Path) -> OnnxGraph:
     opsets: dict[str, int] = {}
     properties: dict[str, str] = {}
     operators: Counter[tuple[str, str]] = Counter()
-    weights: set[str] = set()
+    weights: dict[str, int] = {}
+    read_by: dict[str, set[str]] = {}
     edges: dict[int, list[TensorSpec]] = {11: [], 12: []}
     for number, value in message.fields():
         if not isinstance(value, Message):
@@ -61,9 +73,13 @@ def _model(message: Message, path: Path) -> OnnxGraph:
                     continue
                 if inner == 1:
                     node = part.grouped()
-                    operators[node.text(4, _TEXT), node.text(7, _TEXT)] += 1
+                    operator = node.text(4, _TEXT)
+                    operators[operator, node.text(7, _TEXT)] += 1
+                    if operator in _INTEGER or operator == "DequantizeLinear":
+                        read_by.setdefault(operator, set()).update(node.texts(1))
                 elif inner == 5:
-                    weights.add(part.grouped().text(8, _TEXT))
+                    tensor = part.grouped()
+                    weights[tensor.text(8, _TEXT)] = tensor.number(2)
                 elif inner in edges:
                     edges[inner].append(_tensor(part))
         elif number == 8:
@@ -75,7 +91,11 @@ def _model(message: Message, path: Path) -> OnnxGraph:
     if not operators:  # any empty or foreign protocol buffer parses as a model without a graph
         raise InputError(f"{path} is not an ONNX model", "expected a graph with operators")
     inputs = tuple(spec for spec in edges[11] if spec.name not in weights)
-    return OnnxGraph(inputs, tuple(edges[12]), operators, opsets, properties)
+    signed = {name for name, dtype in weights.items() if dtype == _INT8}
+    # Weights alone may be integers, of a file that computes in float: then nothing is quantized while it runs.
+    summing = {op for op in read_by if op in _INTEGER or ("QuantizeLinear", "") in operators}
+    signed_sums = any(not signed.isdisjoint(read_by[op]) for op in summing)
+    return OnnxGraph(inputs, tuple(edges[12]), operators, opsets, properties, signed_sums)
 
 
 def _tensor(message: Message) -> TensorSpec:

@@ -32,10 +32,11 @@ def inspection(file: Path, size: int, sha256: str, contents: Contents) -> Iterat
             zero = "–" if spec.zero_point is None else str(spec.zero_point)
             tensors.add_row(kind, Text(shorten(spec.name)), shape, spec.dtype, scale, zero)
     yield tensors
-    operators = Table("operator", "version", "count", "oldest TensorFlow Lite")
-    for op in contents.ops:
-        oldest = op.min_runtime or ("custom" if op.custom else "–")
-        operators.add_row(Text(shorten(op.name)), str(op.version), str(op.count), oldest)
+    oldest = [op.min_runtime or ("custom" if op.custom else "") for op in contents.ops]
+    operators = Table("operator", "version", "count", *(["oldest TensorFlow Lite"] if any(oldest) else []))
+    for op, runtime in zip(contents.ops, oldest, strict=True):
+        known = [runtime or "–"] if any(oldest) else []
+        operators.add_row(Text(shorten(op.name)), str(op.version), str(op.count), *known)
     yield operators
     for delegate in contents.delegates:
         yield Text(f"{delegate['delegate']} (estimated): takes {delegate['takes']} of {delegate['total']} operators")

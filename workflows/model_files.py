@@ -105,6 +105,7 @@ def open_artifact(path: Path, listener: Listener | None = None) -> Artifact:
         ops=contents.ops,
         min_runtime=contents.min_runtime,
         delegates=contents.delegates,
+        signed_sums=contents.signed_sums,
     )
     check(replace(described, path=None), str(path))
     return replace(described, labels=embedded_labels(path, contents.metadata.get("labels") or (), answers(described)))

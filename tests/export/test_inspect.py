@@ -11,12 +11,20 @@ import numpy as np
 import onnx
 import pytest
 from ai_edge_litert import schema_py_generated as google
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    QuantFormat,
+    QuantType,
+    quantize_dynamic,
+    quantize_static,
+)
 
 from edgeproof.core.errors import InputError
 from edgeproof.export import inspect
 from edgeproof.export.onnx_reading import DTYPES
 from edgeproof.tflite import schema
+from edgeproof.workflows.model_files import open_artifact
 
 from ..support.bundle_models import mean_colour_model
 
@@ -116,6 +124,54 @@ def test_an_onnx_file_is_read_as_onnx_reads_it(rich_model: Path) -> None:
         assert [(spec.name, spec.shape, spec.dtype) for spec in ours] == expected
     assert {(op.name, op.version, op.count) for op in contents.ops} == {("MatMul", 17, 2), ("Gelu", 3, 1)}
     assert contents.metadata == {"author": "Zoë"} and contents.min_runtime == "onnxruntime 1.12"
+
+
+class _Samples(CalibrationDataReader):  # type: ignore[misc]
+    """Three samples of 6 numbers."""
+
+    def __init__(self) -> None:
+        self._left = [{"x": np.full((1, 6), value, np.float32)} for value in (-1, 0, 1)]
+
+    def get_next(self) -> Any:
+        return self._left.pop() if self._left else None
+
+
+@pytest.mark.parametrize(
+    ("made", "signed"),
+    [
+        ("float", False),
+        ("dynamic-QInt8", True),
+        ("dynamic-QUInt8", False),
+        *((f"{form}-QInt8", True) for form in ("QDQ", "QOperator")),
+        ("QDQ-QUInt8", False),
+        ("weights", False),
+    ],
+)
+def test_a_file_of_another_make_that_x86_may_answer_otherwise_is_named(made: str, signed: bool, tmp_path: Path) -> None:
+    weights = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
+    plain, path = tmp_path / "float.onnx", tmp_path / f"{made}.onnx"
+    shapes = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, n]) for name, n in (("x", 6), ("y", 4))]
+    nodes, held = [helper.make_node("MatMul", ["x", "w"], ["y"])], [numpy_helper.from_array(weights, "w")]
+    if made == "weights":  # a file that computes in float and keeps its weights small
+        nodes.insert(0, helper.make_node("DequantizeLinear", ["q", "scale"], ["w"]))
+        held = [
+            numpy_helper.from_array(np.ones((6, 4), np.int8), "q"),
+            numpy_helper.from_array(np.array(0.1, np.float32), "scale"),
+        ]
+    graph = helper.make_graph(nodes, "g", shapes[:1], shapes[1:], held)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), plain)
+    how, _, kind = made.partition("-")
+    if how == "dynamic":
+        quantize_dynamic(plain, path, weight_type=QuantType[kind])
+    elif kind:
+        quantize_static(
+            plain, path, _Samples(), quant_format=QuantFormat[how], weight_type=QuantType[kind],
+            activation_type=QuantType.QUInt8,
+        )  # fmt: skip
+    path = path if path.exists() else plain
+    contents = inspect(path)
+    assert contents.signed_sums is signed and any("x64quantprecision" in note for note in contents.notes) is signed
+    assert ("x64quantprecision" in open_artifact(path).caution) is signed
 
 
 def test_onnx_types_are_called_as_onnx_calls_them() -> None:
