@@ -319,6 +319,11 @@ def is_unfinished(path: Path) -> bool:
     return path.is_dir() and not (path / "results.json").exists()
 
 
+def has_ended(results: Results) -> bool:
+    """Return whether results are those of a run that measured all it was asked for; a killed one leaves some, too."""
+    return results.run.get("finished", True) is not None
+
+
 def load_results(path: Path) -> Results:
     """Read a run's folder or its results.json. Raises InputError when it is invalid, damaged, or of another version."""
     if is_unfinished(path):

@@ -365,10 +365,16 @@ class Onnx(Session):
         return options
 
     def open(self, job: Dict[str, Any]) -> None:
+        options = self.options(job)
         try:
-            self.session = self.module.InferenceSession(job["artifact"], self.options(job), providers=[self.provider])
+            self.session = self.started(job, options)
         except Exception as error:  # onnxruntime raises exceptions of its C extension, all of which are refusals
-            raise Unsupported(str(error))
+            # The option for x86 makes ONNX Runtime 1.32 refuse files in which two nodes share an int8 tensor.
+            options.add_session_config_entry("session.x64quantprecision", "0")
+            try:
+                self.session = self.started(job, options)
+            except Exception:
+                raise Unsupported(str(error))
         # Types are written tensor(float), tensor(int32), …
         names = {"float": "float32", "double": "float64"}
         types = {value.name: value.type[len("tensor(") : -1] for value in self.session.get_inputs()}
@@ -376,6 +382,9 @@ class Onnx(Session):
         self.sides = {value.name: len(value.shape) for value in self.session.get_inputs()}
         self.first = [value.shape[0] for value in self.session.get_inputs() if value.shape]
         self.outputs = self.judged(job, [value.name for value in self.session.get_outputs()])
+
+    def started(self, job: Dict[str, Any], options: Any) -> Any:
+        return self.module.InferenceSession(job["artifact"], options, providers=[self.provider])
 
     def resize(self, batch: int) -> None:
         if any(isinstance(size, int) and size != batch for size in self.first):

@@ -27,7 +27,7 @@ from ..core.recipe_budget import Budget
 from ..core.results import Results
 from ..core.sanitize import shorten
 from ..core.statistics import CONFIDENCE, samples_needed, samples_needed_of_means
-from ..core.target import Target, parse_runtime, same_version
+from ..core.target import Target, base_target, parse_runtime, same_version
 from ..tasks import Quality, asked, metric_of
 from ..tasks.bootstrap import FEWEST
 from ..tasks.loss import Loss, allowed_drop, loss_of
@@ -155,7 +155,7 @@ def _version(m: Measurement) -> str:
     if m.runtime_version:
         return m.runtime_version
     try:
-        return Target.parse(m.target).version
+        return Target.parse(base_target(m.target)).version
     except InputError:  # a target of another version of edgeproof
         return ""
 

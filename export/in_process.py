@@ -43,7 +43,11 @@ def onnxruntime(content: bytes, threads: int = 0) -> Run:
     options.log_severity_level = 4  # errors are raised
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.x64quantprecision", "1")  # see `core.variant.X86_SUMS`
-    session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    try:
+        session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception:  # the option makes ONNX Runtime 1.32 refuse files in which two nodes share an int8 tensor
+        options.add_session_config_entry("session.x64quantprecision", "0")
+        session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     inputs = {tensor.name for tensor in session.get_inputs()}
     names = [tensor.name for tensor in session.get_outputs()]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from ..core.errors import InputError, explain_os_errors
 from ..core.progress import Listener
 from ..core.recipe import Evaluate
 from ..core.recipe_file import parse_table
-from ..core.results import Results, load_results
+from ..core.results import Results, has_ended, load_results
 from ..core.run_log import RunLog
 from ..evaluate.compare import Comparison
 from ..evaluate.compare import compare as compare_results
@@ -54,22 +55,32 @@ def compare(
 
     Raises:
         InputError: a limit is not one, or the runs have no cell in common, were made on unlike machines, or cannot be
-            read; with `remeasure` also where no file of both can be timed.
+            read; with limits also where one has not ended, with `remeasure` where no file of both can be timed.
     """
     limits = [parse_limit(text) for text in one_or_more(fail_on, str, "fail_on", "such as 'latency > 3 %'")]
     if latency is not None and not remeasure:
         raise InputError("latency says how files are timed, and none are", "add --remeasure")
     settings = parse_table(Evaluate, {"latency": latency or {}}, "evaluate")
     (results_a, folder_a), (results_b, folder_b) = a, b = opened(run_a), opened(run_b)
+    unfinished = [words for words, results in (("run a", results_a), ("run b", results_b)) if not has_ended(results)]
+    if limits and unfinished:
+        raise InputError(
+            f"{' and '.join(unfinished)} ended before everything was measured, so nothing can be decided by limits",
+            "run its recipe again, which resumes",
+        )
     timed = None
     if remeasure:
         from .remeasure import time_together
 
         with RunLog(None, listener_of(progress)) as listener:
             timed = time_together(a, b, settings=settings, limits=limits, listener=listener)
-    return compare_results(
+    comparison = compare_results(
         results_a, results_b, folder_a=folder_a, folder_b=folder_b, force=force, fail_on=limits, remeasured=timed
     )
+    early = tuple(
+        f"{words} ended before everything was measured: run its recipe again, which resumes" for words in unfinished
+    )
+    return replace(comparison, warnings=(*comparison.warnings, *early))
 
 
 def opened(run: Run | Results | str | os.PathLike[str]) -> tuple[Results, Path | None]:

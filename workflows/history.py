@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..core.errors import InputError, explain_os_errors
-from ..core.results import Results, is_unfinished
+from ..core.results import Results, has_ended, is_unfinished, load_results
 from ..core.sanitize import shorten
 from ..evaluate.history import History
 from ..evaluate.history import history as history_of
@@ -29,7 +29,7 @@ def history(
 
     Args:
         runs: runs, their folders or results.json, or results; in any order, since each says when it was started.
-            Folders without a results.json are left out with a warning, where there are others.
+            Folders in which no run has ended are left out with a warning, where there are others.
         out: the HTML page to write. Default: none.
 
     Returns:
@@ -46,7 +46,7 @@ def history(
         _check_replaceable(page)
     runs = list(runs)
     # As `runs/*` has them. Where there is nothing else, the first one is refused.
-    unfinished = [run for run in runs if isinstance(run, str | os.PathLike) and is_unfinished(Path(run))]
+    unfinished = [run for run in runs if isinstance(run, str | os.PathLike) and _has_not_ended(Path(run))]
     left_out = unfinished if len(unfinished) < len(runs) else []
     result = history_of([opened(run) for run in runs if run not in left_out])
     if left_out:
@@ -58,6 +58,10 @@ def history(
 
     write_atomic(page, render_page(result))
     return replace(result, page=page)
+
+
+def _has_not_ended(path: Path) -> bool:
+    return is_unfinished(path) or not has_ended(load_results(path))
 
 
 def _check_replaceable(page: Path) -> None:

@@ -26,7 +26,7 @@ from ..core.recipe_budget import Budget
 from ..core.results import Results
 from ..core.run_log import RunLog
 from ..core.store import Store, copy_out
-from ..core.target import Target, parse_runtime, with_cpu
+from ..core.target import Target, base_target, parse_runtime, with_cpu
 from ..devices import OpenDevices, locate
 from ..evaluate import select
 from ..evaluate.bursts import Ratios
@@ -359,7 +359,7 @@ class Pipeline:
     def _name_incompatibility(self, row: Measurement, artifacts: Sequence[Artifact]) -> None:
         """Write the operator that prevents a file from loading on the recipe's runtime, and the alternatives."""
         artifact = next((a for a in artifacts if a.id == row.artifact), None)
-        if artifact is None or self.runtime is None or Target.parse(row.target).runtime != self.runtime.runtime:
+        if artifact is None or self.runtime is None or row.runtime != self.runtime.runtime:
             return
         if problem := incompatibility(artifact, self.runtime):
             self.results.add_measurement(replace(row, reason=problem[0], remedy=problem[1]))
@@ -370,7 +370,7 @@ class Pipeline:
         An artifact that loads nowhere is not ``ok``.
         """
         rows = [m for m in self.results.measurements if m.artifact == artifact.id]
-        readers = [m for m in rows if Target.parse(m.target).reads(artifact.format)]
+        readers = [m for m in rows if Target.parse(base_target(m.target)).reads(artifact.format)]
         loads: dict[str, str] = {m.target: m.status for m in readers}
         judged = replace(artifact, loads=loads)
         if artifact.status == "ok" and readers and all(m.status != "ok" for m in readers):

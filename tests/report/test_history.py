@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from edgeproof.core.errors import InputError
 from edgeproof.evaluate.history import history as history_of
 from edgeproof.report.history import LATEST, history_table
 from edgeproof.report.history_page import render
+from edgeproof.workflows.compare import compare
 from edgeproof.workflows.history import history
 
 from ..support import contract
@@ -183,6 +185,36 @@ def test_a_folder_in_which_no_run_has_ended_is_left_out_with_a_warning(folders, 
     assert f"no run has ended there: {str(unfinished)[:40]}" in result.warnings[-1]  # long paths are shortened
     with pytest.raises(InputError, match="no run has ended there"):
         history([unfinished])
+
+
+def test_a_killed_run_is_left_out_decides_no_gate_and_is_said_to_have_been_killed(folders):
+    results = json.loads((folders[1] / "results.json").read_text())
+    results["run"]["finished"] = None  # as a run writes it while it goes on
+    (folders[1] / "results.json").write_text(json.dumps(results))
+    result = history(folders)
+    assert [r.name for r in result.runs] == ["run 3", "run 5"]
+    assert "no run has ended there" in result.warnings[-1]
+    for limits in ("new-failures", "accuracy_drop > 20 points"):
+        with pytest.raises(InputError, match="run b ended before everything was measured"):
+            compare(folders[0], folders[1], fail_on=limits)
+    assert "run a ended before everything was measured" in compare(folders[1], folders[0]).warnings[-1]
+    assert not any("ended" in words for words in compare(folders[0], folders[2]).warnings)
+
+
+def test_a_junit_file_replaces_its_like_and_nothing_else(folders, tmp_path, capfd):
+    a, b = map(str, folders[:2])
+    limit = ["compare", a, b, "--fail-on", "new-failures", "--junit"]
+    made, link = tmp_path / "j.xml", tmp_path / "link.xml"
+    link.symlink_to(tmp_path / "elsewhere.xml")
+    assert [status([*limit, str(made)]), status([*limit, str(made)])] == [0, 0] and "<testcase" in made.read_text()
+    results = folders[0] / "results.json"
+    before = results.read_bytes()
+    os.mkfifo(tmp_path / "pipe")
+    for path in (results, link, tmp_path / "pipe", tmp_path):
+        capfd.readouterr()
+        assert status([*limit, str(path)]) == 2
+        assert "is in the way: it is no JUnit file" in " ".join(capfd.readouterr().err.split())
+    assert results.read_bytes() == before and link.is_symlink() and (tmp_path / "pipe").is_fifo()
 
 
 def test_what_is_no_list_of_runs_is_refused(folders):

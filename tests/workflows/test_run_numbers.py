@@ -42,7 +42,7 @@ def test_numbers_of_a_table_are_measured_in_their_unit(tmp_path: Path) -> None:
             tmp_path,
             data={"source": f"csv:{tmp_path / 't.csv'}", "target": "load"},
             model=models,
-            evaluate={"targets": ["local/litert"], "latency": ONCE},
+            evaluate={"targets": ["local/litert"], "latency": {**ONCE, "threads": [1, 2], "batch": [1, 8]}},
         ),
         tmp_path / "run",
     )
@@ -58,6 +58,9 @@ def test_numbers_of_a_table_are_measured_in_their_unit(tmp_path: Path) -> None:
             np.abs(answers(files / f"m--tflite-{scheme}.tflite", np.load(data.inputs(s))) - np.load(data.targets(s)))
             for s in ("test", "validation")
         ]
+    timed = {row.target for row in made.results.measurements if row.status == "ok" and row.latency_ms is not None}
+    assert timed == {f"local/litert{options}" for options in ("", ":threads=2", ":batch=8", ":threads=2,batch=8")}
+    assert made.results.run["finished"] and made.report.exists()
     rows = {row.artifact: row for row in made.results.measurements if row.target == "local/litert"}
     for scheme in ("float32", "int8"):
         row = rows[f"m--tflite-{scheme}"]
