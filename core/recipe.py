@@ -289,8 +289,8 @@ class LatencyTable(Table):
     max_seconds: float = Field(
         90.0,
         ge=0,
-        description="after which no further block begins; 0 (the default where `processes` is given): no more than "
-        "`processes` blocks",
+        description="after which no further block begins, once `processes` are done; 0 (the default where `processes` "
+        "is given): no more than `processes` blocks",
     )
     sustained_minutes: float = Field(
         0.0, ge=0, le=240, description="for which the fastest file on each device then runs without a pause"

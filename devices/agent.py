@@ -507,6 +507,12 @@ class OpenVino(Session):
             named.append((name, port))
         return named
 
+    def resize(self, batch: int) -> None:
+        shapes = [port.get_partial_shape() for port in self.inputs.values()]
+        first = [shape[0] for shape in shapes if shape.rank.is_static and len(shape)]
+        if any(side.is_static and side.get_length() != batch for side in first):
+            super().resize(batch)
+
     def forget(self, job: Dict[str, Any]) -> None:
         self.request.reset_state()
 

@@ -95,17 +95,20 @@ def _is_inside(row: OperatorTime, nodes: Sequence[Node]) -> bool:
 def _at_run_time(rows: Sequence[OperatorTime]) -> Iterator[str]:
     dynamic = [row for row in rows if any(mark in row.runtime_op for mark in _AT_RUN_TIME)]
     if dynamic:
-        yield (
-            f"{len(dynamic)} operators quantize their inputs while they run, at each inference; they take "
-            f"{percent(sum(row.share for row in dynamic))} of the time"
+        who = (
+            "1 operator quantizes its inputs while it runs, at each inference; it takes"
+            if len(dynamic) == 1
+            else f"{len(dynamic)} operators quantize their inputs while they run, at each inference; they take"
         )
+        yield f"{who} {percent(sum(row.share for row in dynamic))} of the time"
 
 
 def _layouts(rows: Sequence[OperatorTime]) -> Iterator[str]:
     moved = [row for row in rows if row.op in _LAYOUTS]
     share = sum(row.share for row in moved)
     if share >= _LEAST:
-        yield f"{len(moved)} operators only reorder values in memory, and take {percent(share)} of the time"
+        who = "1 operator only reorders values" if len(moved) == 1 else f"{len(moved)} operators only reorder values"
+        yield f"{who} in memory: {percent(share)} of the time"
 
 
 def _outside(rows: Sequence[OperatorTime], run_ms: float) -> Iterator[str]:

@@ -77,9 +77,13 @@ def _model(message: Message, path: Path) -> OnnxGraph:
                     operators[operator, node.text(7, _TEXT)] += 1
                     if operator in _INTEGER or operator == "DequantizeLinear":
                         read_by.setdefault(operator, set()).update(node.texts(1))
+                    elif operator == "Constant":
+                        for attribute in node.parts(5):
+                            for tensor in attribute.parts(5):  # its value
+                                weights.update((name, tensor.grouped().number(2)) for name in node.texts(2))
                 elif inner == 5:
-                    tensor = part.grouped()
-                    weights[tensor.text(8, _TEXT)] = tensor.number(2)
+                    weight = part.grouped()
+                    weights[weight.text(8, _TEXT)] = weight.number(2)
                 elif inner in edges:
                     edges[inner].append(_tensor(part))
         elif number == 8:

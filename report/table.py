@@ -209,7 +209,8 @@ def caption(content: Content) -> str:
     kinds = {cell.measurement.kind for cell in content.cells if cell.measurement.status == "ok"}
     one = "text, tokenizing and inference," if content.tokenizes else "inference"
     drop = f"; {content.dropped_on}" if content.dropped_on else ""
-    words = f"{content.judged_by}{drop}; latency of one {one} at batch 1"
+    several = any("batch=" in cell.measurement.target for cell in content.cells)
+    words = f"{content.judged_by}{drop}; latency of one {one} at batch 1{', or as a target says' if several else ''}"
     if anchors := dict.fromkeys(shorten(str(row["anchor"]), 80) for row in content.results.bench):
         words += f"; ratio to {', '.join(anchors)}, = not distinguishable"
     if content.ship and len(content.picks) > 1:

@@ -136,7 +136,7 @@ def _random(artifact: Artifact, count: int, workspace: Path) -> ChosenSamples:
         return replace(_of_arrays(artifact, values, truths, workspace, where), random=True)
     fields = []
     for tensor in artifact.inputs:
-        if any(side < 1 for side in tensor.shape):
+        if any(side < 1 for side in tensor.shape[1:]):  # an open batch is 1
             raise InputError(
                 f"{artifact.id}: input {tensor.name} has the shape {tensor.shape}: no sample can be made up for it",
                 "give samples with --data npy:FILE",

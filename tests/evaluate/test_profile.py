@@ -170,8 +170,8 @@ def test_run_time_quantization_layouts_and_the_rest_are_said() -> None:
     rows = [row("FULLY_CONNECTED", "xnnpack", 0.5, runtime_op="Fully Connected (NC, QDU8, F32, QC8W) GEMM"),
             row("Transpose", "CPU", 0.5)]  # fmt: skip
     dynamic, layout, outside = findings(rows, (), run_ms=2.0)
-    assert dynamic.startswith("1 operators quantize their inputs while they run")
-    assert layout.startswith("1 operators only reorder values")
+    assert dynamic.startswith("1 operator quantizes its inputs while it runs")
+    assert layout.startswith("1 operator only reorders values")
     assert outside.startswith("operators take 1.00 ms of a profiled run of 2.00 ms")
 
 

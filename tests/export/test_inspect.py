@@ -142,6 +142,8 @@ class _Samples(CalibrationDataReader):  # type: ignore[misc]
         ("float", False),
         ("dynamic-QInt8", True),
         ("dynamic-QUInt8", False),
+        ("constants-QInt8", True),
+        ("constants-QUInt8", False),
         *((f"{form}-QInt8", True) for form in ("QDQ", "QOperator")),
         ("QDQ-QUInt8", False),
         ("weights", False),
@@ -163,11 +165,18 @@ def test_a_file_of_another_make_that_x86_may_answer_otherwise_is_named(made: str
     how, _, kind = made.partition("-")
     if how == "dynamic":
         quantize_dynamic(plain, path, weight_type=QuantType[kind])
-    elif kind:
+    elif how in ("QDQ", "QOperator"):
         quantize_static(
             plain, path, _Samples(), quant_format=QuantFormat[how], weight_type=QuantType[kind],
             activation_type=QuantType.QUInt8,
         )  # fmt: skip
+    if how == "constants":
+        quantize_dynamic(plain, path, weight_type=QuantType[kind])
+        model = onnx.load(path)
+        for weight in model.graph.initializer:
+            model.graph.node.insert(0, helper.make_node("Constant", [], [weight.name], value=weight))
+        del model.graph.initializer[:]
+        onnx.save(model, path)
     path = path if path.exists() else plain
     contents = inspect(path)
     assert contents.signed_sums is signed and any("x64quantprecision" in note for note in contents.notes) is signed
