@@ -113,5 +113,5 @@ def explain(error: Exception, origin: Origin = "") -> tuple[str, str]:
     message = next((line for line in lines if "error:" in line), lines[0] if lines else "no message")
     return (
         f"the converter failed: {type(error).__name__}: {shorten(message, 300)}",
-        "the other variants are not affected; log.jsonl has more of the message",
+        "the other variants are not affected; choose another scheme, or another `maker` where there is one",
     )

@@ -9,6 +9,8 @@ from ..core.formatting import percent, times
 from ..core.results import Results
 from ..core.sanitize import shorten
 
+# With fewer blocks a copy's interval is narrow or wide by chance: Student's factor is 4.3 and more.
+_FEW = 4
 UNSURE = "The order of the files is not certain to {resolution} after {seconds}: raise evaluate.latency.max_seconds."
 
 
@@ -40,6 +42,8 @@ def _sentences(row: Mapping[str, Any], unsure: str) -> list[str]:
         f"({row['blocks']} blocks of fresh processes); a file against its copy: {same}."
     )
     sentences = [words]
+    if row["blocks"] < _FEW:
+        sentences.append("Of so few blocks that is uncertain, and the intervals of other files may be far wider.")
     disturbed = verdict != "not distinguishable" or told_apart > row["resolution"]
     if disturbed and row["disturbances"]:
         sentences.append(f"What disturbed it: {shorten('; '.join(row['disturbances']), 500)}.")
