@@ -55,7 +55,7 @@ def test_every_report_has_the_ratios_and_the_line_about_the_machine() -> None:
         ({"told_apart": 0.08}, "What disturbed it: other processes ran: the load average was up to 3.1."),
         ({"copy": {**BENCH["copy"], "verdict": "slower", "ratio": 1.02}}, "against its copy: 1.02×, wrongly slower."),
         ({"certain": False}, "not certain to 2.0 % after 61 s: raise evaluate.latency.max_seconds"),
-        ({"blocks": 3}, "and more (3 blocks of fresh processes); a file against its copy: not distinguishable. Of so few"),
+        ({"blocks": 3}, "(3 blocks of fresh processes); a file against its copy: not distinguishable. Of so few"),
         ({"told_apart": None, "blocks": 1}, "no latencies can be told apart: raise evaluate.latency.processes"),
     ],
 )  # fmt: skip
