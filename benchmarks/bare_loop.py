@@ -1,6 +1,6 @@
 """A bare loop in LiteRT's own API: what a careful person would write by hand, asked for bursts like Edgeproof's agent.
 
-It answers each line of standard input with one line, like `devices/agent.py`, so that the bench can time it in the same
+It answers each line of standard input with one line, like `devices/agent/`, so that the bench can time it in the same
 rounds. It imports nothing of Edgeproof.
 """
 

@@ -1,8 +1,8 @@
 """How pixels become what a file takes: their range, the order of the channels, and a mean and a spread of each.
 
 Steps, in this order: channels are put in the file's order; each value is pixel × step + low, with the numbers of its
-channel; the channels come first where the file has them so. `agent.Feed` repeats this on devices, where nothing of this
-package is, and ``model.py`` in bundles.
+channel; the channels come first where the file has them so. `agent.feed.Feed` repeats this on devices, where nothing of
+this package is, and ``model.py`` in bundles.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ class Server(Protocol):
         ...
 
     def ask(self, request: dict[str, Any], *, seconds: float | None = None) -> Outcome:
-        """Send a request of `devices/agent.Server`, e.g. ``{"do": "burst", "runs": 6, "sample": 0}``.
+        """Send a request of `devices/agent/server.Server`, e.g. ``{"do": "burst", "runs": 6, "sample": 0}``.
 
         Data: those of the answer. A process that does not answer within `seconds` (by default the device's limit) is
         ended, and the outcome is a ``timeout``; one that ends by itself is ``crashed``.

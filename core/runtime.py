@@ -1,6 +1,6 @@
 """Runtimes: the engines that run artifacts. A row says all of one, and names the class of the agent that runs it.
 
-`devices/agent.py` travels to devices as one file, so these classes are there; a job says which one runs the file.
+`devices/agent/` travels to devices alone, so these classes are there; a job says which one runs the file.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ Hardware = Literal["", "vulkan", "cuda", "intel-gpu", "intel-npu"]
 class Runtime:
     """One runtime: `title` is its name in sentences, `module` the package, `interpreter` the module that runs files.
 
-    `session` is the class of `devices/agent.py` that runs a file of one of `formats`. `side_by_side`: other versions
+    `session` is the class in `devices/agent/` that runs a file of one of `formats`. `side_by_side`: other versions
     can be installed beside the environment. `python_below` is the first Python for which it has no wheel. `symbol` is
     its marker in a plot (matplotlib's), and the sign for it in a legend.
 

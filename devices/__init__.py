@@ -1,4 +1,4 @@
-"""Devices: `open_runner(artifact, target)` gives a runner; ``agent.py`` is the one file that travels to a device."""
+"""Devices: `open_runner(artifact, target)` gives a runner; ``agent/`` is the one folder that travels to a device."""
 
 from __future__ import annotations
 

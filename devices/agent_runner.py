@@ -22,9 +22,7 @@ from .graph_facts import graph_facts
 from .reference_kernels import compared
 from .remedies import explain
 
-AGENT = Path(__file__).with_name("agent.py")
-PROFILER = Path(__file__).with_name("profiler.py")
-# What a request of `agent.Server` asks for, in words.
+# What a request of `agent.server.Server` asks for, in words.
 DOING = {"open": "loading", "warm": "the warm-up", "burst": "a burst of runs", "state": "a question about the process"}
 
 
@@ -166,7 +164,7 @@ class AgentRunner(JobRunner):
         """Time each operator in a fresh process."""
         if not self.timed:
             return Outcome("unsupported", *_no_times(self.target))
-        return self._ask("profile", inputs, runs=runs, threads=threads, profiler=str(PROFILER))
+        return self._ask("profile", inputs, runs=runs, threads=threads)
 
     @abstractmethod
     def start(self, job: dict[str, Any]) -> Conversation | Outcome:

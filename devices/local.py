@@ -18,7 +18,8 @@ from ..core.environment import cpu_name, environment, usable_cores
 from ..core.runner import Outcome
 from ..core.target import Target
 from .accelerators import accelerator_identity
-from .agent_runner import AGENT, AgentRunner
+from .agent_program import AGENT
+from .agent_runner import AgentRunner
 from .feeds import feed_identity
 from .runtimes import installed_versions, locate, missing_runtime, side_installations
 

@@ -37,7 +37,7 @@ class BenchmarkServer:
         return Outcome("ok", data={"import_ms": 0.0, "import_memory_bytes": 0})
 
     def ask(self, request: dict[str, Any], *, seconds: float | None = None) -> Outcome:
-        """Do what `devices/agent.Server` does at a request; of a burst the last three runs are told."""
+        """Do what `devices/agent/server.Server` does at a request; of a burst the last three runs are told."""
         if self._failure is None and self._claim.ended:
             self._failure = self._claim.lost()
         if self._failure is not None:

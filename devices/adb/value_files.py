@@ -143,7 +143,7 @@ def _samples(inputs: Path, start: int, stop: int) -> Any:
 
 
 def _values(feed: Mapping[str, Any], batch: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    """Return the inputs of a batch of one sample by name, as `agent.Feed` does."""
+    """Return the inputs of a batch of one sample by name, as `agent.feed.Feed` does."""
     if feed["kind"] == "string":
         raise ValueFileError("the file takes strings, which the tool is not fed")
     if batch.dtype.names:

@@ -53,7 +53,7 @@ _OPTIONS = (
 )  # fmt: skip
 # WebGPU on Linux is behind switches; where there is no GPU, the browser may emulate one.
 _WEBGPU = ("--enable-unsafe-webgpu", "--enable-features=Vulkan,WebGPU")
-# Ends with the thread that started it, as `agent.die_with_parent`; the browser's own processes end with it.
+# Ends with the thread that started it, as `agent.machine.die_with_parent`; the browser's own processes end with it.
 _TIED = (
     "import ctypes, os, sys\n"
     "if sys.platform == 'linux': ctypes.CDLL(None).prctl(1, 9)\n"

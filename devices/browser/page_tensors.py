@@ -1,7 +1,7 @@
 """What a page is fed: the samples as the tensors of a file's inputs, and its answers as real values.
 
-The same conversions as those of the agent (`agent.Feed`, `agent.quantize`), which travels alone. They are done here, so
-that a page gets bytes alone; a page has no tokenizer.
+The same conversions as those of the agent (`agent.feed.Feed`, `agent.values.quantize`), which travels alone. They are
+done here, so that a page gets bytes alone; a page has no tokenizer.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class PageFeed:
 
 
 def bind(names: Sequence[str], edges: Sequence[Edge]) -> dict[str, Edge]:
-    """Return the file's input for each of `names`, as `agent.Session.bind`. Raises RefusedSampleError."""
+    """Return the file's input for each of `names`, as `agent.session.Session.bind`. Raises RefusedSampleError."""
     own = {edge.name: edge for edge in edges}
     plain = {re.sub(r"^serving_default_|:0$", "", edge.name): edge for edge in edges}
     if len(names) == len(edges) == 1:

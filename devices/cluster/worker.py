@@ -27,7 +27,7 @@ from ...core.sanitize import checked_path
 from ...core.store import package_versions, recorded_version
 from ...core.target import Target
 from .. import OpenDevices
-from ..agent_runner import AGENT
+from ..agent_program import program
 from ..runtimes import installed_versions
 
 _FLAGS = re.compile(r"^(?:flags|Features)\s*:\s*(.*)$", re.MULTILINE)
@@ -55,7 +55,9 @@ def about() -> dict[str, Any]:
     return {
         "host": socket.gethostname(),
         "edgeproof": recorded_version("edgeproof"),
-        "code": sha256_of([sha256_file(path) for path in (AGENT, *sorted(AGENT.parent.glob("cluster*.py")))]),
+        "code": sha256_of(
+            [hashed(program()), *(sha256_file(path) for path in sorted(Path(__file__).parent.glob("*.py")))]
+        ),
         "arithmetic": dict(arithmetic()),
         "runtimes": installed_versions(),
     }

@@ -17,7 +17,8 @@ from ...core.measurement import Kind
 from ...core.runner import Outcome
 from ...core.runtime import RUNTIMES
 from ...core.target import Target
-from ..agent_runner import AGENT, AgentRunner, AgentServer
+from ..agent_program import AGENT
+from ..agent_runner import AgentRunner, AgentServer
 from ..feeds import feed_identity
 from ..local import LocalRunner
 from ..runtimes import only_version

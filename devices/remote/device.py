@@ -33,7 +33,8 @@ from ...core.runner import Outcome
 from ...core.runtime import RUNTIMES
 from ...core.sanitize import shorten
 from ...core.target import Target
-from ..agent_runner import AGENT, TOO_LONG, TOO_LONG_REMEDY
+from ..agent_program import program
+from ..agent_runner import TOO_LONG, TOO_LONG_REMEDY
 from ..runtimes import only_version
 from .replies import About, ReplyError, read_reply
 from .wheels import WANTED
@@ -129,7 +130,7 @@ class RemoteDevice:
 
     def start(self, job: Mapping[str, Any]) -> Conversation:
         """Start the agent on a job."""
-        source = AGENT.read_bytes()
+        source = program()
         process = Conversation(self.link.command(len(source)), most_bytes=_MOST_BYTES)
         try:
             line = json.dumps({**job, "shelf": self._shelf, "owner": self.owner})
@@ -257,8 +258,6 @@ class RemoteDevice:
 
             staged = dict(job, inputs=named(Path(job["inputs"])))
             staged["artifact"] = tree(artifact) if artifact.is_dir() else named(artifact)
-            if "profiler" in job:
-                staged["profiler"] = named(Path(job["profiler"]))
             if "tokenizer" in job["feed"]:
                 fed = {"tokenizer": tree(Path(job["feed"]["tokenizer"])), "code": named(Path(job["feed"]["code"]))}
                 staged["feed"] = {**job["feed"], **fed}

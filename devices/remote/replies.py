@@ -45,7 +45,7 @@ class Report(Reply):
 
 
 class Conditions(Reply):
-    """`agent.conditions`."""
+    """`agent.machine.conditions`."""
 
     at: Number
     load: Number | None = None
@@ -58,7 +58,7 @@ class Conditions(Reply):
 
 
 class About(Reply):
-    """What a device says of itself: `agent.about`."""
+    """What a device says of itself: `agent.about.about`."""
 
     cpu: Text
     model: Text = ""

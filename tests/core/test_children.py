@@ -31,7 +31,7 @@ ROOMS = (
 # error.
 STARTING = {
     "core/children.py", "devices/runtimes.py", "devices/remote/wheels.py", "devices/remote/ssh.py",
-    "devices/emulated/userland.py", "core/tokenizer.py", "devices/agent.py",
+    "devices/emulated/userland.py", "core/tokenizer.py", "devices/agent/placement.py",
 }  # fmt: skip
 
 

@@ -21,7 +21,8 @@ from edgeproof.core.recipe import Evaluate
 from edgeproof.core.runtime import RUNTIMES
 from edgeproof.core.target import Target, default_targets, with_cpu
 from edgeproof.devices import accelerators, open_runner, runtimes
-from edgeproof.devices.local import AGENT
+from edgeproof.devices.agent.litert_gpu import refused_operators
+from edgeproof.devices.agent_program import AGENT
 from edgeproof.devices.remedies import explain
 from edgeproof.devices.runtimes import installed_versions, locate
 from edgeproof.workflows.devices import devices
@@ -162,21 +163,25 @@ def test_openvino_names_the_devices_that_it_finds(onnx_job: dict[str, Any]) -> N
 @pytest.mark.skipif(not installed_versions()["tensorflow"], reason="TensorFlow is not installed here")
 def test_tensorflow_says_on_which_device_each_operator_ran() -> None:
     code = f"""
-import json, os, runpy, sys
+import json, os
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-agent = runpy.run_path({str(AGENT)!r})
+import sys
+sys.path.insert(0, {str(AGENT.parent)!r})
+from agent.errors import Unsupported
+from agent.tensorflow import TensorFlowGpu, TensorFlowRecord
+sys.path.pop(0)
 import tensorflow as tf
 try:
-    agent["TensorFlowGpu"]({{"module": "tensorflow", "threads": 1, "verb": "load"}})
-except agent["Unsupported"] as error:
+    TensorFlowGpu({{"module": "tensorflow", "threads": 1, "verb": "load"}})
+except Unsupported as error:
     refused = str(error)
 places = []
 for device in ("CPU", "GPU"):
-    x, record = tf.constant([1.0, 2.0]), agent["TensorFlowRecord"]()
+    x, record = tf.constant([1.0, 2.0]), TensorFlowRecord()
     function = tf.function(lambda x: tf.nn.relu(x) * tf.reduce_sum(x))
     function(x), function(x)
     places.append(record.placement(device, []))
-os.write(agent["_ANSWER"], json.dumps([*places, refused]).encode())
+print(json.dumps([*places, refused]))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -186,28 +191,15 @@ os.write(agent["_ANSWER"], json.dumps([*places, refused]).encode())
     assert refused == "TensorFlow finds no GPU here" and explain(refused, "tensorflow-gpu", "2.21")[1]
 
 
-def functions() -> dict[str, Any]:
-    import os
-    import runpy
-
-    # The agent sends its own standard output to standard error.
-    saved = os.dup(1)
-    try:
-        return runpy.run_path(str(AGENT))
-    finally:
-        os.dup2(saved, 1)
-        os.close(saved)
-
-
 def test_the_last_words_of_a_runtime_that_takes_the_process_down_are_kept() -> None:
-    code = f"import os, runpy; agent = runpy.run_path({str(AGENT)!r})\nwith agent['CapturedErrors']() as log:\n "
+    code = "import os; from edgeproof.devices.agent.placement import CapturedErrors\nwith CapturedErrors() as log:\n "
     done = subprocess.run(
         [sys.executable, "-c", code + "os.write(2, b'free(): invalid size'); os.abort()"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode < 0 and "free(): invalid size" in done.stderr
     said = subprocess.run(
-        [sys.executable, "-c", code + "os.write(2, b'a log')\nos.write(agent['_ANSWER'], log.text.encode())"],
+        [sys.executable, "-c", code + "os.write(2, b'a log')\nprint(log.text, end='')"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert said.stdout == "a log" and "a log" in said.stderr
@@ -224,9 +216,9 @@ def test_operators_that_the_gpu_refuses_are_counted_by_their_tensors() -> None:
         ["QUANTIZE", ["x", "the first"]], ["CONV_2D", ["the first", "second"]], ["CONV_2D", ["the first", "third"]],
         ["CONV_2D", ["second", "fourth"]], ["ADD", ["third", "fourth", "fifth"]], ["DEQUANTIZE", ["fifth", "y"]],
     ]  # fmt: skip
-    refused = functions()["refused_operators"](log, operators)
+    refused = refused_operators(log, operators)
     assert refused == ["CONV_2D", "CONV_2D", "DEQUANTIZE"]
-    assert functions()["refused_operators"]("", operators) == []
+    assert refused_operators("", operators) == []
 
 
 # --- a real accelerator, in software ----------------------------------------------------------------------------------
@@ -255,11 +247,8 @@ def proved(folder: Path, files: list[Path], **options: Any) -> dict[tuple[str, s
 @pytest.mark.usefixtures("gpu")
 def test_litert_on_a_software_gpu_is_emulated_and_its_silent_zeros_are_found(tmp_path: Path) -> None:
     rows = proved(tmp_path, padding_files(tmp_path))
-    listed = subprocess.run(
-        [sys.executable, "-c", f"import os, runpy; agent = runpy.run_path({str(AGENT)!r}); "
-         "os.write(agent['_ANSWER'], repr(agent['vulkan_adapters']()).encode())"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    code = "from edgeproof.devices.agent.placement import vulkan_adapters; print(vulkan_adapters())"
+    listed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "SwiftShader" in listed.stdout and "True" in listed.stdout
     whole, wrong = rows["float32", "litert-gpu"], rows["int16x8", "litert-gpu"]
     assert (whole.status, whole.kind) == ("ok", "emulated"), whole.reason

@@ -6,6 +6,7 @@ import json
 import runpy
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -24,7 +25,10 @@ from edgeproof.core.runtime import RUNTIMES
 from edgeproof.core.target import Target, default_targets
 from edgeproof.core.variant import Variant
 from edgeproof.devices import OpenDevices, device, missing_runtime, open_runner
-from edgeproof.devices.local import AGENT, Local, LocalRunner
+from edgeproof.devices.agent.session import Session
+from edgeproof.devices.agent.sessions import SESSIONS
+from edgeproof.devices.agent_program import AGENT, program
+from edgeproof.devices.local import Local, LocalRunner
 from edgeproof.devices.remedies import explain
 from edgeproof.devices.runtimes import installed_versions
 
@@ -137,9 +141,9 @@ def test_a_damaged_file_is_a_typed_outcome(tmp_path: Path, runtime: str, format_
 @pytest.mark.slow
 def test_answers_are_exact_and_latency_is_of_tensorflow_as_it_comes() -> None:
     script = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import agent\n"
+        "import sys; sys.path.insert(0, sys.argv[1]); from agent.tensorflow import TensorFlow; sys.path.pop(0)\n"
         "for verb in ('serve', 'infer', 'load', 'serve'):\n"
-        "    agent.TensorFlow({'threads': 1, 'verb': verb, 'module': 'tensorflow'})\n"
+        "    TensorFlow({'threads': 1, 'verb': verb, 'module': 'tensorflow'})\n"
         "    import tensorflow\n"
         "    options = tensorflow.config.optimizer\n"
         "    print(verb, options.get_experimental_options().get('remapping', True), file=sys.stderr)\n"
@@ -154,7 +158,7 @@ def test_answers_are_exact_and_latency_is_of_tensorflow_as_it_comes() -> None:
 
 @pytest.mark.slow
 def test_tensorflow_is_imported_without_keras_which_can_still_be_used() -> None:
-    code = f"import runpy; load = runpy.run_path({str(AGENT)!r})['_import_without_keras']; tf = load('tensorflow'); "
+    code = "from edgeproof.devices.agent.tensorflow import import_without_keras as load; tf = load('tensorflow'); "
     code += "text = load('tensorflow_text'); assert text.WhitespaceTokenizer().tokenize(['a b']).shape[0] == 1; "
     code += "import sys; assert not {'keras', 'tf_keras'} & sys.modules.keys(); assert tf.keras.layers.Dense(2)"
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=300)
@@ -194,20 +198,42 @@ def test_an_artifact_without_a_file_is_skipped_with_its_reason(tmp_path: Path) -
 
 def test_the_agent_imports_nothing_but_numpy_and_the_runtime() -> None:
     """What travels to a device must run there: no edgeproof, no other package, before the runtime is chosen."""
+    modules = sorted(path.stem for path in AGENT.glob("*.py") if not path.stem.startswith("__"))
     code = (
-        "import sys, runpy; before = set(sys.modules); "
-        f"sys.argv = ['agent', '-']; ns = runpy.run_path({str(AGENT)!r}, run_name='agent'); "
-        "import sys; print(' '.join(sorted({m.split('.')[0] for m in set(sys.modules) - before})))"
+        "import sys; before = set(sys.modules); sys.path.insert(0, sys.argv[1]); from importlib import import_module; "
+        "[import_module('agent.' + name) for name in sys.argv[2:]]; "
+        "print(' '.join(sorted({m.split('.')[0] for m in set(sys.modules) - before})))"
     )
-    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
-    loaded = set((done.stdout + done.stderr).split())
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code, str(AGENT.parent), *modules], capture_output=True, text=True, check=True
+    )
+    loaded = set(done.stdout.split())
+    assert "agent" in loaded and len(modules) > 10
     assert not loaded & {"numpy", "edgeproof", "pydantic", *(runtime.module for runtime in RUNTIMES.values())}
 
 
+def test_the_agent_runs_from_its_folder_and_as_one_program(tmp_path: Path) -> None:
+    """Packages that are called as its modules are (``onnx``, ``openvino``) are the packages."""
+    for name in ("onnx", "placement"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('taken for a module of the agent')")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); exec(sys.stdin.buffer.read({len(program())}))"
+    job = (
+        json.dumps({"verb": "about", "shelf": str(tmp_path / "shelf"), "modules": {"numpy": "numpy"}}).encode() + b"\n"
+    )
+    replies = [
+        json.loads(subprocess.run(command, input=given, capture_output=True, check=True).stdout)
+        for command, given in (
+            ([sys.executable, "-I", str(AGENT), "-"], job), ([sys.executable, "-c", code, "-"], program() + job),
+        )
+    ]  # fmt: skip
+    for reply in replies:
+        assert reply["status"] == "ok" and reply["data"]["packages"] == {"numpy": np.__version__}, reply
+
+
 def test_each_runtime_names_a_session_of_the_agent_and_each_session_has_a_runtime() -> None:
-    code = f"import runpy, sys; ns = runpy.run_path({str(AGENT)!r}); print(*ns['SESSIONS'], file=sys.stderr)"
-    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
-    assert set(done.stderr.split()) == {runtime.session for runtime in RUNTIMES.values() if runtime.in_python}
+    assert set(SESSIONS) == {runtime.session for runtime in RUNTIMES.values() if runtime.in_python}
+    for name, module in SESSIONS.items():
+        assert issubclass(getattr(import_module(f"edgeproof.devices.agent.{module}"), name), Session)
 
 
 def test_what_a_bundle_calls_a_runtime_is_what_its_row_says() -> None:

@@ -14,7 +14,8 @@ from edgeproof.core.artifact import Artifact
 from edgeproof.core.model import InputContract
 from edgeproof.core.runner import Outcome
 from edgeproof.core.target import Target
-from edgeproof.devices import open_runner, profiler
+from edgeproof.devices import open_runner
+from edgeproof.devices.agent import profiler
 from edgeproof.devices.runtimes import installed_versions
 
 from ..conftest import TinyRun

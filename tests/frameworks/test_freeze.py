@@ -118,7 +118,7 @@ def test_a_state_that_is_an_input_and_an_output_goes_to_onnx_too(files: Path, tm
 
 @slow
 def test_in_evaluations_every_sample_starts_from_the_state_that_was_saved(files: Path, tmp_path: Path) -> None:
-    from edgeproof.devices import agent
+    from edgeproof.devices.agent_program import AGENT
 
     model = import_model(files / "remembering2.keras", name="m", workspace=tmp_path / "model", listener=Silent())
     artifact = export(model, Variant.parse("tflite:float32"), options=Export(), folder=tmp_path)
@@ -128,7 +128,7 @@ def test_in_evaluations_every_sample_starts_from_the_state_that_was_saved(files:
         job = {**RUNTIMES[runtime].job(), "artifact": str(path), "inputs": str(tmp_path / "same.npy"), "threads": 1,
                "verb": "infer", "start": 0, "stop": 3, "outputs": str(tmp_path / f"{runtime}.npy"),
                "feed": {"kind": "tensor", "input": "x"}}  # fmt: skip
-        reply = run_agent(Path(agent.__file__), job)
+        reply = run_agent(AGENT, job)
         assert reply["status"] == "ok", reply["reason"]
         answers = np.load(tmp_path / f"{runtime}.npy")
         np.testing.assert_allclose(answers, np.repeat(expected[0], 3, axis=0), atol=1e-5)

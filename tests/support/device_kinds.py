@@ -15,6 +15,7 @@ import pytest
 
 from edgeproof.core.device_tables import BrowserTable, Devices, LinkTable, WorkerTable
 from edgeproof.core.errors import StageError
+from edgeproof.devices.agent_program import AGENT
 from edgeproof.devices.browser import packages as browser_packages
 from edgeproof.devices.browser.device import Browser, BrowserDevice
 from edgeproof.devices.browser.link_host import hold, links_folder
@@ -44,7 +45,7 @@ def end_children() -> None:
     """End the processes that this one started for models."""
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess):  # it has just ended, or is a zombie
-            if any(part.endswith("agent.py") for part in process.cmdline()):
+            if any(part == str(AGENT) for part in process.cmdline()):
                 process.kill()
 
 

@@ -16,7 +16,7 @@ from edgeproof.core.errors import InputError
 from edgeproof.core.model import InputContract
 from edgeproof.core.pixels import Channels, as_input, pixel_feed
 from edgeproof.devices.adb import value_files
-from edgeproof.devices.agent import Feed
+from edgeproof.devices.agent.feed import Feed
 from edgeproof.devices.browser.page_tensors import PageFeed
 from edgeproof.export import inspect, save
 from edgeproof.export.samples import feeds

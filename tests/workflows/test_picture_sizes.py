@@ -21,7 +21,7 @@ from edgeproof.core.progress import Silent
 from edgeproof.core.recipe_data import Data
 from edgeproof.core.store import Store
 from edgeproof.devices.adb import value_files
-from edgeproof.devices.agent import Feed
+from edgeproof.devices.agent.feed import Feed
 from edgeproof.devices.browser.page_tensors import PageFeed
 from edgeproof.evaluate.examples import with_samples
 from edgeproof.export import inspect

@@ -1,7 +1,4 @@
-"""The second file that is copied to a device, where a profile is asked for: the time of each operator of a runtime.
-
-`agent.py` loads it for the verb ``profile``; like that file it needs Python 3.7, numpy and the runtime. Each runtime
-tells the time of its operators in its own way:
+"""The verb ``profile``: the time of each operator of a runtime, each of which tells it in its own way:
 
 - LiteRT through the C interface of the library in its package, where the operators inside XNNPACK are told too;
 - ONNX Runtime and OpenVINO through their Python interfaces;
@@ -20,13 +17,11 @@ import tempfile
 import time
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
+from .errors import Unsupported
+
 WARMUP = 5
 # Rows of larger graphs would make a document that nobody reads.
 MOST_OPERATORS = 20000
-
-
-class Unsupported(Exception):
-    """This runtime cannot be profiled here: a result, not an error."""
 
 
 class Event:
