@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -27,7 +27,10 @@ from ..agent_runner import TOO_LONG, TOO_LONG_REMEDY
 # Seconds for a question; and for a device at an address to be connected.
 QUESTION, _CONNECT = 60.0, 15.0
 _MOST_BYTES = 1 << 20  # of the reply to a question
-_CUT = 255  # the exit status of `adb shell` when the connection ends
+# The exit status of `adb shell` when the connection ends. Version 29.0.6, which Debian 12 has, ends with 0, as after a
+# script that has ended well: so the good end of a script has a status of its own.
+_CUT = (255, 0)
+_DONE = 64
 _INSTALL = (
     "install Android's platform-tools (Debian: sudo apt install adb; without root: pip install adbutils), or "
     "name the program: adb = … in devices.toml"
@@ -137,10 +140,19 @@ class Adb:
         self, script: str, *, silence: float = QUESTION, most_bytes: int = _MOST_BYTES, input: bytes = b""
     ) -> Outcome:
         """Run a script there; data: ``output``, its bytes. What the connection did to it has a reason and a remedy."""
-        return self.run(self.shell(script), silence=silence, most_bytes=most_bytes, input=input)
+        marked = self.shell(f"({script}); s=$?; [ $s = 0 ] && exit {_DONE}; exit $s")
+        return self.run(marked, silence=silence, most_bytes=most_bytes, input=input, done=_DONE)
 
-    def run(self, command: list[str], *, silence: float, most_bytes: int = _MOST_BYTES, input: bytes = b"") -> Outcome:
-        """Run a command of adb to its end."""
+    def run(
+        self,
+        command: list[str],
+        *,
+        silence: float,
+        most_bytes: int = _MOST_BYTES,
+        input: bytes = b"",
+        done: int = 0,
+    ) -> Outcome:
+        """Run a command of adb to its end. `done` is its exit status if all is well."""
         if self.program is None:
             return Outcome("skipped", "there is no adb here", _INSTALL)
         with Conversation(command, most_bytes=most_bytes) as process:
@@ -156,8 +168,10 @@ class Adb:
             except TooLongError:
                 return Outcome("failed", TOO_LONG, TOO_LONG_REMEDY)
             ending = process.ending()
-        if ending.status == 0:
+        if ending.status == done:
             return Outcome("ok", data={"output": output})
+        if not ending.errors:  # version 29.0.6 says on standard output why a push failed
+            ending = replace(ending, errors=output.decode("utf-8", "replace"))
         lost = self.explain(ending)
         reason, remedy = lost or self.on_device(ending.errors) or ("", "")
         return Outcome(
@@ -178,7 +192,7 @@ class Adb:
                 self._connected.clear()
                 facts = {"place": self.place, "words": shorten(said[-1], 200), "name": self.name}
                 return reason.format(**facts, devices=self._listed() if "{devices}" in reason else ""), remedy
-        if ending.status == _CUT:
+        if ending.status in _CUT:
             self._connected.clear()
             return f"the connection to {self.place} ended", _CHECK
         return None
