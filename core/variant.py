@@ -49,7 +49,8 @@ INT16 = Arithmetic("integer", (1e-2, 1e-1))
 # 12088.
 X86_SUMS = (
     'ONNX Runtime needs the session option "session.x64quantprecision" = "1": without it, x86 processors that lack VNNI'
-    " cut off sums of products, and the file may answer otherwise than it was measured"
+    " cut off sums of products, and the file may answer otherwise than it was measured. A file that is refused with it,"
+    " because nodes share a tensor, was measured without"
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,10 @@ from onnx import TensorProto, helper, numpy_helper
 import edgeproof as ep
 from edgeproof.core.artifact import Artifact
 from edgeproof.core.target import Target
+from edgeproof.core.variant import SCHEMES
 from edgeproof.devices import open_runner
 from edgeproof.devices.runtimes import installed_versions
+from edgeproof.export import onnx_schemes
 from edgeproof.export.in_process import onnxruntime
 
 from ..support.quick import ONCE
@@ -51,7 +54,51 @@ def test_a_file_whose_nodes_share_a_tensor_runs(shared: bool, tmp_path: Path) ->
     np.save(inputs, np.ones((1, 8), np.float32))
     loaded = open_runner(Artifact("m", "m", "onnx", "int8", path), Target("local", "onnxruntime")).load(inputs)
     assert loaded.ok, loaded.reason
+    assert ("without session.x64quantprecision" in loaded.data["kernels"]) == shared  # ONNX Runtime 1.32 refuses it
     assert onnxruntime(path.read_bytes())({"x": np.ones((1, 8), np.float32)})["y"].shape == (1, 8)
+
+
+def test_a_bundle_runs_a_file_whose_nodes_share_a_tensor(tmp_path: Path) -> None:
+    import onnxruntime
+
+    names = runpy.run_path(str(Path(ep.__file__).parent / "export" / "bundle" / "templates" / "model.py"))
+    quantized_twice(tmp_path / "m.onnx", shared=True)
+    run = names["Model"]._onnx(object(), onnxruntime, str(tmp_path / "m.onnx"))
+    assert run([np.ones((1, 8), np.float32)])[0].shape == (1, 8)
+
+
+def normalized_first() -> bytes:
+    """Return a network whose batch norm is before its activation, so that no convolution takes it in."""
+    random = np.random.default_rng(0)
+    held = {
+        "w0": random.normal(size=(4, 3, 3, 3)), "w1": random.normal(size=(2, 4, 1, 1)),
+        **{f"{name}{i}": random.uniform(0.5, 1.5, 4) for i in range(2) for name in ("scale", "bias", "mean", "var")},
+    }  # fmt: skip
+    nodes = [helper.make_node("Conv", ["x", "w0"], ["c"], pads=[1, 1, 1, 1]), helper.make_node("Relu", ["c"], ["r0"])]
+    for i in range(2):
+        constants = [f"{name}{i}" for name in ("scale", "bias", "mean", "var")]
+        nodes += [
+            helper.make_node("BatchNormalization", [f"r{i}", *constants], [f"n{i}"]),
+            helper.make_node("Relu", [f"n{i}"], [f"r{i + 1}"]),
+        ]
+    nodes.append(helper.make_node("Conv", ["r2", "w1"], ["y"]))
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 8, 8])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 2, 8, 8])
+    constants = [numpy_helper.from_array(value.astype(np.float32), name) for name, value in held.items()]
+    graph = helper.make_graph(nodes, "g", [x], [y], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return bytes(model.SerializeToString())
+
+
+def test_onnx_int8_of_a_network_with_batch_norm_loads_with_the_option_for_x86(tmp_path: Path) -> None:
+    path, inputs = tmp_path / "m.onnx", tmp_path / "x.npy"
+    values = np.random.default_rng(1).normal(size=(8, 1, 3, 8, 8)).astype(np.float32)
+    made, _ = onnx_schemes.convert(normalized_first(), SCHEMES["onnx"]["int8"], lambda: ({"x": x} for x in values))
+    path.write_bytes(made)
+    np.save(inputs, values[0])
+    loaded = open_runner(Artifact("m", "m", "onnx", "int8", path), Target("local", "onnxruntime")).load(inputs)
+    assert loaded.ok and loaded.data["kernels"] == "CPUExecutionProvider", loaded
+    assert [node.op_type for node in onnx.load(path).graph.node].count("BatchNormalization") == 2
 
 
 def test_a_file_with_an_open_batch_is_timed_with_several_samples_on_each_runtime(tmp_path: Path) -> None:

@@ -146,6 +146,9 @@ class _Samples(CalibrationDataReader):  # type: ignore[misc]
         ("constants-QUInt8", False),
         *((f"{form}-QInt8", True) for form in ("QDQ", "QOperator")),
         ("QDQ-QUInt8", False),
+        ("inner-QInt8", True),
+        ("inner-QUInt8", False),
+        *((f"{form}7-QInt8", False) for form in ("QDQ", "QOperator")),  # weights of 7 bits
         ("weights", False),
     ],
 )
@@ -165,11 +168,23 @@ def test_a_file_of_another_make_that_x86_may_answer_otherwise_is_named(made: str
     how, _, kind = made.partition("-")
     if how == "dynamic":
         quantize_dynamic(plain, path, weight_type=QuantType[kind])
-    elif how in ("QDQ", "QOperator"):
+    elif how.rstrip("7") in ("QDQ", "QOperator"):
         quantize_static(
-            plain, path, _Samples(), quant_format=QuantFormat[how], weight_type=QuantType[kind],
-            activation_type=QuantType.QUInt8,
+            plain, path, _Samples(), quant_format=QuantFormat[how.rstrip("7")], weight_type=QuantType[kind],
+            activation_type=QuantType.QUInt8, reduce_range=how.endswith("7"),
         )  # fmt: skip
+    if how == "inner":  # the quantized operators are in a branch
+        quantize_dynamic(plain, path, weight_type=QuantType[kind])
+        inside = onnx.load(path).graph
+        then = helper.make_graph(list(inside.node), "then", [], list(inside.output), list(inside.initializer))
+        other = helper.make_graph([helper.make_node("Identity", ["no"], ["n"])], "other", [], list(inside.output))
+        other.output[0].name = "n"
+        branch = helper.make_node("If", ["yes"], ["y"], then_branch=then, else_branch=other)
+        yes = numpy_helper.from_array(np.array(True), "yes")
+        no = numpy_helper.from_array(np.zeros((1, 4), np.float32), "no")
+        outer = helper.make_graph([branch], "g", shapes[:1], shapes[1:], [yes, no])
+        onnx.save(helper.make_model(outer, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+        assert {op.name for op in inspect(path).ops} >= {"If", "Identity", "MatMulInteger", "DynamicQuantizeLinear"}
     if how == "constants":
         quantize_dynamic(plain, path, weight_type=QuantType[kind])
         model = onnx.load(path)
