@@ -130,6 +130,6 @@ class ClassFigures:
 
     @property
     def most_hurt(self) -> tuple[ClassRow, ClassShare] | None:
-        """The class whose recall drops most by its estimate, and that recall; None without a float model."""
-        compared = [(row, row.recall) for row in self.rows if row.recall is not None and row.recall.drop is not None]
-        return max(compared, key=lambda one: one[1].drop or 0.0, default=None)
+        """The class whose recall drops most by its estimate, and that recall; None where none drops."""
+        hurt = [(row, row.recall) for row in self.rows if row.recall is not None and (row.recall.drop or 0.0) > 0]
+        return max(hurt, key=lambda one: one[1].drop or 0.0, default=None)

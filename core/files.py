@@ -103,6 +103,28 @@ def check_owned(folder: Path, mark: str) -> None:
         )
 
 
+def check_replaceable(path: Path, *, mark: bytes, kind: str, option: str) -> None:
+    """Raise InputError unless this program may write a file at `path`, and make its folder if there is none.
+
+    What is there must be empty, or of this `kind`: with `mark` among its first 4,096 bytes. `option` names the file.
+    """
+    remedy = f"name another file with {option}"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make the folder {path.parent}: {error.strerror}", remedy) from error
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise InputError(f"no permission to write into {path.parent}", remedy)
+    if not path.exists() and not path.is_symlink():
+        return
+    if path.is_file() and not path.is_symlink():
+        with path.open("rb") as stream:
+            begin = stream.read(4096)
+        if not begin or mark in begin:
+            return
+    raise InputError(f"{path} is in the way: it is no {kind}", remedy)
+
+
 def special_files(folder: str, names: list[str]) -> list[str]:
     """Return the `names` that are neither regular files nor folders: an `ignore` for shutil.copytree."""
     modes = {name: (Path(folder) / name).lstat().st_mode for name in names}

@@ -261,6 +261,7 @@ class Export(Table):
 
 # One number, or several.
 Counts = int | tuple[int, ...]
+_MOST = 65_536  # threads, or samples per inference: more is a slip, and would end in a lack of memory
 
 
 class LatencyTable(Table):
@@ -307,9 +308,9 @@ class LatencyTable(Table):
     @classmethod
     def _each_once(cls, value: Any) -> Any:
         numbers = value if isinstance(value, list | tuple) else (value,)
-        sound = all(isinstance(number, int) and not isinstance(number, bool) and number >= 1 for number in numbers)
+        sound = all(type(number) is int and 1 <= number <= _MOST for number in numbers)
         if not numbers or not sound or len(set(numbers)) < len(numbers):
-            raise ValueError("a whole number of at least 1 is expected, or a list of such numbers, each once")
+            raise ValueError(f"a whole number from 1 to {_MOST:,} is expected, or a list of such numbers, each once")
         return value
 
     @property
@@ -351,6 +352,8 @@ class Evaluate(Table):
     @field_validator("targets")
     @classmethod
     def _check_targets(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
+        if not targets:
+            raise ValueError("at least one target is expected")
         return with_cpu(checked(targets, Target.parse, "target"))
 
 

@@ -44,6 +44,8 @@ class Table(_Model):
     @classmethod
     def _no_bool_as_number(cls, value: Any, info: ValidationInfo) -> Any:
         kind = cls.model_fields[info.field_name or ""].annotation
+        if kind is bool and not isinstance(value, bool):
+            raise ValueError("true or false is expected")
         items = value if isinstance(value, list | tuple) else (value,)
         if any(isinstance(item, bool) for item in items) and kind is not bool and bool not in get_args(kind):
             raise ValueError("true and false are no values of this key")

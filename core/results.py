@@ -328,6 +328,8 @@ def load_results(path: Path) -> Results:
     """Read a run's folder or its results.json. Raises InputError when it is invalid, damaged, or of another version."""
     if is_unfinished(path):
         raise InputError(f"{path} has no results.json: no run has ended there", "run its recipe again, which resumes")
+    if not path.exists():
+        raise InputError(f"{path} does not exist", "give the folder of a run, or its results.json")
     file = path / "results.json" if path.is_dir() else path
     document = read_json(file)
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:

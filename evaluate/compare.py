@@ -395,7 +395,7 @@ def _accuracy(a: Cell, b: Cell, scores_a: KeptScores | None, scores_b: KeptScore
         return None
     if scores_a is None or scores_b is None or not pairs(scores_a, scores_b):
         difference, low, high = difference_interval(first, second, 1.0 if task.figure.is_share else inf)
-        why = "not of the same samples" if scores_a and scores_b else "a run kept no scores of its samples"
+        why = "not of the same samples" if scores_a and scores_b else "a run has no readable scores of its samples"
         return Change(difference, low, high, CONFIDENCE, f"{SEPARATE}: {why}", _verdict(low, high, 0))
     if _is_same_file(a, b) and np.array_equal(scores_a.parts, scores_b.parts):
         return Change(0.0, 0.0, 0.0, CONFIDENCE, IDENTICAL, _verdict(0, 0, 0))

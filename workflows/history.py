@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..core.errors import InputError, explain_os_errors
-from ..core.results import Results, has_ended, is_unfinished, load_results
+from ..core.files import check_replaceable
+from ..core.results import Results, has_ended, is_unfinished
 from ..core.sanitize import shorten
 from ..evaluate.history import History
 from ..evaluate.history import history as history_of
@@ -43,15 +44,17 @@ def history(
         raise InputError("the runs are one run", "give a list of runs")
     page = path_of(out, "out") if out is not None else None
     if page is not None:
-        _check_replaceable(page)
-    runs = list(runs)
-    # As `runs/*` has them. Where there is nothing else, the first one is refused.
-    unfinished = [run for run in runs if isinstance(run, str | os.PathLike) and _has_not_ended(Path(run))]
-    left_out = unfinished if len(unfinished) < len(runs) else []
-    result = history_of([opened(run) for run in runs if run not in left_out])
-    if left_out:
-        names = ", ".join(shorten(str(run), 80) for run in left_out)
-        result = replace(result, warnings=(*result.warnings, f"left out, since no run has ended there: {names}"))
+        mark = f'content="{GENERATOR}"'.encode()
+        check_replaceable(page, mark=mark, kind="history that this program wrote", option="--out")
+    # Folders as `runs/*` has them: of some, no run has ended. Where there is nothing else, those are shown.
+    found = [(run, None if _holds_none(run) else opened(run)) for run in runs]
+    ended = [one for _, one in found if one is not None and has_ended(one[0])]
+    result = history_of(ended or [one or opened(run) for run, one in found])
+    early = [run for run, one in found if one is None or not has_ended(one[0])]
+    if early:
+        where = ", ".join("results" if isinstance(run, Run | Results) else shorten(str(run), 80) for run in early)
+        words = "left out, since no run has ended there" if ended else "ended before everything was measured"
+        result = replace(result, warnings=(*result.warnings, f"{words}: {where}"))
     if page is None:
         return result
     from ..core.codec import write_atomic
@@ -60,16 +63,6 @@ def history(
     return replace(result, page=page)
 
 
-def _has_not_ended(path: Path) -> bool:
-    return is_unfinished(path) or not has_ended(load_results(path))
-
-
-def _check_replaceable(page: Path) -> None:
-    """Raise InputError if there is something at `page` that is no history of ours."""
-    if not page.exists() and not page.is_symlink():
-        return
-    if page.is_file() and not page.is_symlink():
-        with page.open("rb") as stream:
-            if f'content="{GENERATOR}"'.encode() in stream.read(4096):
-                return
-    raise InputError(f"{page} is in the way: it is no history that this program wrote", "name another file with --out")
+def _holds_none(run: Run | Results | str | os.PathLike[str]) -> bool:
+    """Whether it is the folder of a run that has no results yet."""
+    return isinstance(run, str | os.PathLike) and is_unfinished(Path(run))

@@ -57,7 +57,9 @@ def command(
     if timing and not remeasure:
         raise click.UsageError("--latency says how --remeasure times: give both.")
     if junit is not None:
-        _check_replaceable(junit)
+        from ...core.files import check_replaceable
+
+        check_replaceable(junit, mark=b"<testsuite", kind="JUnit file", option="--junit")
     from ...core.recipe_file import parse_latency
     from ...report.progress_bars import ProgressBars
 
@@ -81,16 +83,3 @@ def command(
 
         show_parts([comparison_table(comparison, stdout_console().width)])
     return gate_status(comparison.gate.verdict if comparison.gate else "", strict=strict)
-
-
-def _check_replaceable(path: Path) -> None:
-    """Raise InputError if there is something at `path` that is no JUnit file: it may be one of the runs' own."""
-    if not path.exists() and not path.is_symlink():
-        return
-    if path.is_file() and not path.is_symlink():
-        with path.open("rb") as stream:
-            if stream.read(5) in (b"", b"<?xml", b"<test"):
-                return
-    from ...core.errors import InputError
-
-    raise InputError(f"{path} is in the way: it is no JUnit file", "name another file with --junit")

@@ -67,6 +67,10 @@ def test_a_mistake_is_named(change: dict[str, Any], expected: str) -> None:
         ("train.epochs=many", 'train.epochs: a whole number is expected (found "many")'),
         ("train.epochs=true", "train.epochs: true and false are no values of this key (found true)"),
         ("train.seeds=[true, 2]", "train.seeds: true and false are no values of this key"),
+        ("evaluate.profile=1", "evaluate.profile: true or false is expected (found 1)"),
+        ("evaluate.strict=yes", 'evaluate.strict: true or false is expected (found "yes")'),
+        ("evaluate.targets=[]", "evaluate.targets: at least one target is expected"),
+        ("evaluate.latency.batch=1000000000000", "evaluate.latency.batch: a whole number from 1 to 65,536 is expected"),
         ("train.head.hidden=[true]", "train.head.hidden: true and false are no values of this key"),
         ("train.epochs=1.5", "train.epochs: a whole number is expected (found 1.5)"),
         ("budget.max_accuracy_drop=x", 'budget.max_accuracy_drop: a number is expected (found "x")'),
@@ -142,7 +146,7 @@ variants = st.lists(
     rate=st.floats(1e-9, 10),
     size=st.integers(16, 2048),
     chosen=variants,
-    targets=st.lists(st.sampled_from([f"local/{r}" for r in RUNTIMES]), unique=True),
+    targets=st.lists(st.sampled_from([f"local/{r}" for r in RUNTIMES]), unique=True, min_size=1),
     limit=st.none() | st.integers(2, 10**6),
 )
 def test_toml_round_trip(

@@ -73,7 +73,7 @@ def test_a_small_loss_on_the_same_samples_is_found_which_separate_samples_hide(t
     assert (change.low, change.high) == pytest.approx((-high, -low))
     without = cell(tmp_path, changed(a, scores=""), b).accuracy
     assert without.verdict == "not distinguishable" and without.method.startswith(SEPARATE)
-    assert "kept no scores" in without.method
+    assert "no readable scores" in without.method
 
 
 @pytest.mark.parametrize("other", [{"data": "another"}, {"split": "validation"}])

@@ -5,6 +5,7 @@ import json
 import os
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -194,6 +195,9 @@ def test_a_killed_run_is_left_out_decides_no_gate_and_is_said_to_have_been_kille
     result = history(folders)
     assert [r.name for r in result.runs] == ["run 3", "run 5"]
     assert "no run has ended there" in result.warnings[-1]
+    alone = history([folders[1]])
+    assert [r.name for r in alone.runs] == ["run 4"]
+    assert "ended before everything was measured" in alone.warnings[-1]
     for limits in ("new-failures", "accuracy_drop > 20 points"):
         with pytest.raises(InputError, match="run b ended before everything was measured"):
             compare(folders[0], folders[1], fail_on=limits)
@@ -210,11 +214,24 @@ def test_a_junit_file_replaces_its_like_and_nothing_else(folders, tmp_path, capf
     results = folders[0] / "results.json"
     before = results.read_bytes()
     os.mkfifo(tmp_path / "pipe")
-    for path in (results, link, tmp_path / "pipe", tmp_path):
+    (picture := tmp_path / "p.svg").write_text('<?xml version="1.0"?><svg/>')
+    for path in (results, link, tmp_path / "pipe", tmp_path, picture):
         capfd.readouterr()
         assert status([*limit, str(path)]) == 2
         assert "is in the way: it is no JUnit file" in " ".join(capfd.readouterr().err.split())
     assert results.read_bytes() == before and link.is_symlink() and (tmp_path / "pipe").is_fifo()
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no /proc here")
+def test_a_place_where_nothing_can_be_written_is_refused_before_anything_is_read(folders, capfd):
+    runs = list(map(str, folders[:2]))
+    for arguments in (
+        ["compare", *runs, "--fail-on", "new-failures", "--junit", "/proc/none/j.xml"],
+        ["history", *runs, "--out", "/proc/none/h.html"],
+    ):
+        assert status(arguments) == 2
+        said = " ".join(capfd.readouterr().err.split())
+        assert "cannot make the folder /proc/none" in said and f"name another file with {arguments[-2]}" in said
 
 
 def test_what_is_no_list_of_runs_is_refused(folders):

@@ -176,3 +176,4 @@ def test_the_most_hurt_class_is_that_with_the_largest_drop() -> None:
     found = figures([0] * 9 + [1] + [0] * 3 + [1] * 7, targets, reference=targets)
     assert found.most_hurt is not None and found.most_hurt[0].label == "dog"
     assert replace(found, rows=(ClassRow(0, "cat", 0, 0),)).most_hurt is None
+    assert figures(targets, targets, reference=targets).most_hurt is None  # of the float file itself, say
