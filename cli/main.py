@@ -72,7 +72,7 @@ def edgeproof() -> None:
 
 def main() -> None:
     """Run the command line and exit with its status."""
-    # Modules make objects that stay; looking for garbage after every 700 takes a fifth of the time of a short command.
+    # Modules make objects that stay; looking for garbage after every 700 takes a sixth of the time of a short command.
     gc.set_threshold(20_000)
     signal.signal(signal.SIGTERM, _terminate)
     write_out_what_is_not_encodable()
